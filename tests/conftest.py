@@ -1,0 +1,29 @@
+"""Two logical CPUs for all tests, so that replicas can be tested anywhere."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def clean_gin():
+    """Leaves no bindings, and no locked config, to the next test."""
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Reads tests/goldens/NAME.npz, recorded from the JAX original."""
+    folder = pathlib.Path(__file__).parent / "goldens"
+    return lambda name: dict(np.load(folder / f"{name}.npz"))
