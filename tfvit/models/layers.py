@@ -1,0 +1,288 @@
+"""Layers shared by the model families.
+
+Variables carry the names of the published checkpoints (`scale`, `bias`,
+`query/kernel`, ...), so loading a file is a comparison of names.
+"""
+
+import contextlib
+import math
+import threading
+import zlib
+
+import tensorflow as tf
+import tf_keras
+
+from tfvit.models import remat as remat_lib
+
+_LOCAL = threading.local()
+
+
+@contextlib.contextmanager
+def seed_scope(seed):
+    """Makes dropout inside the scope a pure function of `seed` (int32 [2]).
+
+    The scope belongs to the thread, because MirroredStrategy traces one thread
+    per replica. Outside any scope dropout draws from TensorFlow's global
+    generator, as Keras layers do.
+    """
+    outer = getattr(_LOCAL, "seed", None)
+    _LOCAL.seed = seed
+    try:
+        yield
+    finally:
+        _LOCAL.seed = outer
+
+
+def _bits(shape, salt):
+    """Uniform int32 numbers that depend on the scope's seed and `salt`."""
+    seed = getattr(_LOCAL, "seed", None)
+    if seed is None:
+        seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+    # The salt is a name, not a counter: rematerialised blocks draw twice and
+    # must get the same mask.
+    seed = tf.random.experimental.stateless_fold_in(
+        seed, zlib.crc32(salt.encode()) & 0x7FFFFFFF)
+    # A fixed algorithm: "auto" picks another one on TPU. Integers: XLA and
+    # TensorFlow's kernels turn the same bits into different floats.
+    return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None,
+                                       dtype=tf.int32, alg="philox")
+
+
+class Dropout(tf_keras.layers.Layer):
+    """Inverted dropout; the mask follows from the seed scope and `salt`.
+
+    Args:
+      rate: probability in [0, 1) that an element is dropped.
+      salt: name that makes this layer's mask differ from all others.
+      per_example: drop whole examples instead (stochastic depth).
+      rescale: divide what is kept by 1 - rate, which keeps the expectation.
+    """
+
+    def __init__(self, rate, *, salt, per_example=False, rescale=True,
+                 **kwargs):
+        super().__init__(**kwargs)
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"Dropout rate {rate} of {salt} must be in [0, 1).")
+        self.rate = rate
+        self.salt = salt
+        self.per_example = per_example
+        self.rescale = rescale
+
+    def call(self, x, training=False):
+        if not training or not self.rate:
+            return x
+        shape = tf.shape(x)
+        if self.per_example:
+            shape = tf.concat([shape[:1], [1] * (x.shape.rank - 1)], axis=0)
+        keep = _bits(shape, self.salt) >= int(self.rate * 2**32) - 2**31
+        if self.rescale:
+            x /= tf.cast(1.0 - self.rate, x.dtype)
+        return tf.where(keep, x, tf.zeros_like(x))
+
+
+class LayerNorm(tf_keras.layers.Layer):
+    """Layer normalisation over the last axis, computed in float32.
+
+    Epsilon 1e-6 is flax's default (flax/linen/normalization.py).
+    """
+
+    def __init__(self, *, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, shape):
+        self.scale = self.add_weight("scale", shape[-1:], initializer="ones")
+        self.bias = self.add_weight("bias", shape[-1:], initializer="zeros")
+
+    def call(self, x):
+        y = tf.cast(x, tf.float32)
+        mean, variance = tf.nn.moments(y, axes=[-1], keepdims=True)
+        y = tf.nn.batch_normalization(y, mean, variance,
+                                      tf.cast(self.bias, tf.float32),
+                                      tf.cast(self.scale, tf.float32),
+                                      self.epsilon)
+        return tf.cast(y, self.compute_dtype)
+
+
+def xavier_uniform(fan_in, fan_out):
+    """Glorot's uniform initializer with explicit fans.
+
+    Keras derives the fans from the shape and takes [D, heads, d] for a
+    convolution; flax initializes the flattened [D, heads * d].
+    """
+    limit = math.sqrt(6.0 / (fan_in + fan_out))
+    return tf_keras.initializers.RandomUniform(-limit, limit)
+
+
+class Dense(tf_keras.layers.Layer):
+    """y = x @ kernel + bias, with the initializers of the published models."""
+
+    def __init__(self, units, *, kernel_initializer, bias_initializer="zeros",
+                 **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.kernel_initializer = kernel_initializer
+        self.bias_initializer = bias_initializer
+
+    def build(self, shape):
+        self.kernel = self.add_weight("kernel", [shape[-1], self.units],
+                                      initializer=self.kernel_initializer)
+        self.bias = self.add_weight("bias", [self.units],
+                                    initializer=self.bias_initializer)
+
+    def call(self, x):
+        return tf.matmul(x, self.kernel) + self.bias
+
+
+class MlpBlock(tf_keras.layers.Layer):
+    """Dense -> tanh-GELU -> Dense, dropout after both [B, N, D] -> [B, N, D].
+
+    The initializers are those of the Transformer; Mixer passes its own.
+    """
+
+    def __init__(self, mlp_dim, *, salt, dropout_rate=0.0,
+                 kernel_initializer=None, bias_initializer=None, **kwargs):
+        super().__init__(**kwargs)
+        self.mlp_dim = mlp_dim
+        self.salt = salt
+        self.dropout_rate = dropout_rate
+        self.kernel_initializer = kernel_initializer
+        self.bias_initializer = bias_initializer
+
+    def build(self, shape):
+        width = shape[-1]
+        kernel = self.kernel_initializer or xavier_uniform(width, self.mlp_dim)
+        bias = (self.bias_initializer or
+                tf_keras.initializers.RandomNormal(stddev=1e-6))
+        for i, units in enumerate([self.mlp_dim, width]):
+            setattr(self, f"dense_{i}",
+                    Dense(units, kernel_initializer=_copy(kernel),
+                          bias_initializer=_copy(bias), name=f"Dense_{i}"))
+            setattr(self, f"dropout_{i}",
+                    Dropout(self.dropout_rate, salt=f"{self.salt}/{i}"))
+
+    def call(self, x, training=False):
+        x = tf.nn.gelu(self.dense_0(x), approximate=True)
+        x = self.dropout_0(x, training=training)
+        return self.dropout_1(self.dense_1(x), training=training)
+
+
+def _copy(initializer):
+    """Keras warns, rightly, when one unseeded initializer object fills two."""
+    return type(initializer).from_config(initializer.get_config())
+
+
+class MultiHeadDotProductAttention(tf_keras.layers.Layer):
+    """Self-attention [B, N, D] -> [B, N, D]; the softmax is float32.
+
+    Raises:
+      ValueError: the width is not divisible by `num_heads`.
+    """
+
+    def __init__(self, num_heads, *, salt, dropout_rate=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout = Dropout(dropout_rate, salt=salt, dtype="float32")
+
+    def build(self, shape):
+        width, heads = shape[-1], self.num_heads
+        if width % heads:
+            raise ValueError(
+                f"width={width} must be divisible by num_heads={heads}.")
+        init = lambda: xavier_uniform(width, width)
+        for name in ("query", "key", "value"):
+            kernel = self.add_weight(f"{name}/kernel",
+                                     [width, heads, width // heads],
+                                     initializer=init())
+            bias = self.add_weight(f"{name}/bias", [heads, width // heads],
+                                   initializer="zeros")
+            setattr(self, name, (kernel, bias))
+        self.out = (self.add_weight("out/kernel",
+                                    [heads, width // heads, width],
+                                    initializer=init()),
+                    self.add_weight("out/bias", [width], initializer="zeros"))
+
+    def _project(self, x, weights):
+        kernel, bias = weights
+        # w is the width: conversion to ONNX takes D and d for the same letter.
+        x = tf.einsum("bnw,whd->bnhd", x, kernel) + bias
+        return tf.transpose(x, [0, 2, 1, 3])  # [B, heads, N, d]
+
+    def weights_over(self, x):
+        """Attention weights [B, heads, N (queries), N (keys)], float32."""
+        query = self._project(x, self.query)
+        query /= tf.cast(math.sqrt(query.shape[-1]), query.dtype)
+        scores = tf.matmul(query, self._project(x, self.key), transpose_b=True)
+        return tf.nn.softmax(tf.cast(scores, tf.float32))
+
+    def call(self, x, training=False):
+        weights = self.dropout(self.weights_over(x), training=training)
+        value = self._project(x, self.value)
+        x = tf.matmul(tf.cast(weights, value.dtype), value)
+        kernel, bias = self.out
+        return tf.einsum("bhnd,hdw->bnw", x, kernel) + bias
+
+
+class EncoderBlock(tf_keras.layers.Layer):
+    """Pre-norm Transformer block [B, N, D] -> [B, N, D].
+
+    The sublayers' numbers are those of the published files.
+    """
+
+    def __init__(self, *, num_heads, mlp_dim, dropout_rate=0.0,
+                 attention_dropout_rate=0.0, stochastic_depth=0.0, remat=False,
+                 name):
+        super().__init__(name=name)
+        self.remat = remat
+        self.norm_0 = LayerNorm(name="LayerNorm_0")
+        self.attention = MultiHeadDotProductAttention(
+            num_heads, dropout_rate=attention_dropout_rate,
+            salt=f"{name}/attention", name="MultiHeadDotProductAttention_1")
+        self.dropout = Dropout(dropout_rate, salt=f"{name}/out")
+        self.norm_2 = LayerNorm(name="LayerNorm_2")
+        self.mlp = MlpBlock(mlp_dim, dropout_rate=dropout_rate,
+                            salt=f"{name}/mlp", name="MlpBlock_3")
+        self.drop_paths = [
+            Dropout(stochastic_depth, salt=f"{name}/path/{i}", per_example=True)
+            for i in range(2)
+        ]
+
+    @remat_lib.optional
+    def call(self, x, training=False):
+        y = self.attention(self.norm_0(x), training=training)
+        y = self.dropout(y, training=training)
+        x += self.drop_paths[0](y, training=training)
+        y = self.mlp(self.norm_2(x), training=training)
+        return x + self.drop_paths[1](y, training=training)
+
+
+class ClassToken(tf_keras.layers.Layer):
+    """Prepends a learned token: [B, N, D] -> [B, 1 + N, D]."""
+
+    def build(self, shape):
+        # The published name of this variable is just "cls".
+        with tf.name_scope(""):
+            self.cls = self.add_weight("cls", [1, 1, shape[-1]],
+                                       initializer="zeros")
+
+    def call(self, x):
+        cls = tf.tile(tf.cast(self.cls, x.dtype), [tf.shape(x)[0], 1, 1])
+        return tf.concat([cls, x], axis=1)
+
+
+class PositionEmbedding(tf_keras.layers.Layer):
+    """Adds learned [1, N, D] or, where given, constant position embeddings."""
+
+    def __init__(self, *, constant=None, **kwargs):
+        super().__init__(**kwargs)
+        self.constant = constant
+
+    def build(self, shape):
+        if self.constant is None:
+            self.embedding = self.add_weight(
+                "pos_embedding", [1, *shape[1:]],
+                initializer=tf_keras.initializers.RandomNormal(stddev=0.02))
+
+    def call(self, x):
+        table = self.embedding if self.constant is None else self.constant
+        return x + tf.cast(table, x.dtype)
