@@ -1,0 +1,73 @@
+"""Tests for adapt."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tfvit.weights import adapt
+
+GOLDENS = os.path.join(os.path.dirname(__file__), "..", "goldens")
+
+
+@pytest.mark.parametrize("case", [
+    "4_6_cls", "4_6_nocls", "14_24_cls", "24_14_cls", "7_12_cls", "12_7_nocls"
+])
+def test_position_embeddings_are_resized_as_in_the_original(case):
+    golden = np.load(os.path.join(GOLDENS, "posemb.npz"))
+    _, new, cls = case.split("_")
+    result = adapt.resize_posemb(golden[f"{case}/in"],
+                                 new_grid=(int(new), int(new)),
+                                 has_cls_old=cls == "cls",
+                                 has_cls_new=cls == "cls")
+    np.testing.assert_allclose(result, golden[f"{case}/out"], atol=1e-6)
+    assert result.dtype == np.float32
+
+
+def test_grids_need_not_be_square():
+    """A plane stays the same plane, with its corners where they were."""
+
+    def plane(h, w):
+        y, x = np.mgrid[:h, :w] / np.reshape([h - 1, w - 1], [2, 1, 1])
+        return (2 * y - 3 * x).astype(np.float32).reshape(1, h * w, 1)
+
+    result = adapt.resize_posemb(plane(2, 6),
+                                 old_grid=(2, 6),
+                                 new_grid=(5, 3),
+                                 has_cls_old=False,
+                                 has_cls_new=False)
+    np.testing.assert_allclose(result, plane(5, 3), atol=1e-6)
+
+
+@pytest.mark.parametrize("old, new, expected", [(True, True, [9, 1, 2, 3, 4]),
+                                                (True, False, [1, 2, 3, 4]),
+                                                (False, True, [0, 1, 2, 3, 4]),
+                                                (False, False, [1, 2, 3, 4])])
+def test_the_class_tokens_entry_is_kept_dropped_or_zero(old, new, expected):
+    table = np.array([9, 1, 2, 3, 4], np.float32)[0 if old else 1:]
+    result = adapt.resize_posemb(table[None, :, None],
+                                 new_grid=(2, 2),
+                                 has_cls_old=old,
+                                 has_cls_new=new)
+    np.testing.assert_array_equal(result[0, :, 0], expected)
+
+
+@pytest.mark.parametrize("count, grid", [(6, None), (6, (2, 2)), (6, (6,))])
+def test_a_wrong_grid_is_an_error_that_names_the_knob(count, grid):
+    with pytest.raises(ValueError, match="6 position.*file_grid"):
+        adapt.grid_of(count, grid)
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+def test_other_channels_give_grey_images_the_same_response(channels):
+    kernel = np.random.default_rng(0).normal(size=[2, 2, 3, 5])
+    result = adapt.resize_channels(kernel, channels)
+    assert result.shape == (2, 2, channels, 5)
+    np.testing.assert_allclose(result.sum(2), kernel.sum(2), atol=1e-12)
+
+
+def test_channels_repeat_in_turn():
+    kernel = np.arange(3, dtype=np.float32).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(
+        adapt.resize_channels(kernel, 4).ravel(),
+        np.array([0, 1, 2, 0]) * 0.75)

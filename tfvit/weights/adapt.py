@@ -1,0 +1,79 @@
+"""Fits pretrained arrays to a model of another input size, in numpy."""
+
+import math
+
+import numpy as np
+import scipy.ndimage
+
+
+def is_square(count):
+    """Whether `count` patches can be a square grid."""
+    return math.isqrt(count)**2 == count
+
+
+def grid_of(count, grid=None):
+    """The patch grid (h, w) of `count` position embeddings.
+
+    Args:
+      count: number of patches.
+      grid: (h, w), or None where it is square.
+
+    Raises:
+      ValueError: `count` is not h * w, or no square.
+    """
+    side = math.isqrt(max(count, 0))
+    grid = tuple(grid or (side, side))
+    if len(grid) != 2 or min(grid) < 1 or math.prod(grid) != count:
+        raise ValueError(
+            f"{count} position embeddings are not a grid of {grid} patches: "
+            "say which (height, width) they were trained with as file_grid.")
+    return grid
+
+
+def resize_posemb(posemb, *, new_grid, has_cls_old, has_cls_new, old_grid=None):
+    """Resizes position embeddings to another patch grid.
+
+    Grids are resized bilinearly with their corners aligned, as the published
+    fine-tuning did (scipy.ndimage.zoom, order 1). The entry of the class token
+    takes no part: it is kept, dropped, or added as zeros.
+
+    Args:
+      posemb: [1, N, D] or, with an entry for the class token, [1, 1 + N, D].
+      new_grid: (h, w) in patches.
+      has_cls_old: whether `posemb` starts with the class token's entry.
+      has_cls_new: whether the result does.
+      old_grid: (h, w) with h * w == N; square by default.
+
+    Returns:
+      [1, h * w (+ 1), D] of the dtype of `posemb`.
+
+    Raises:
+      ValueError: as grid_of.
+    """
+    cls, grid = np.split(posemb, [int(has_cls_old)], axis=1)
+    count, width = grid.shape[1:]
+    old_grid = grid_of(count, old_grid)
+    if old_grid != tuple(new_grid):
+        grid = grid.reshape(*old_grid, width)
+        zoom = (new_grid[0] / old_grid[0], new_grid[1] / old_grid[1], 1)
+        grid = scipy.ndimage.zoom(grid, zoom, order=1)
+        grid = grid.reshape(1, math.prod(new_grid), width)
+    if not has_cls_new:
+        return grid
+    if not has_cls_old:
+        cls = np.zeros_like(grid[:, :1])
+    return np.concatenate([cls, grid], axis=1)
+
+
+def resize_channels(kernel, channels):
+    """Fits the first convolution [p, p, c, D] to images of other channels.
+
+    Towards one channel the kernel is summed, so that a grey image gives the
+    same in one channel as in three equal ones. Otherwise the channels are
+    repeated in turn, and scaled by c / channels to keep the response's size.
+    """
+    old = kernel.shape[2]
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    turns = np.arange(channels) % old
+    return kernel[:, :, turns] * np.asarray(old / channels, kernel.dtype)

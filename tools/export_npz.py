@@ -1,0 +1,31 @@
+"""Writes the weights of a run as `.npz` with the published names:
+
+    python -m tools.export_npz --workdir=runs/b16_cifar10 --output=b16.npz
+
+vision_transformer, big_vision, timm and load.from_npz read such files.
+"""
+
+from absl import flags
+from absl import logging
+
+from tfvit import checkpoint
+from tfvit import launch
+from tfvit import trainer
+from tfvit.weights import load
+
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "last", "Which checkpoint: last, best or a step.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write; may be gs://.")
+
+
+def main(exp, workdir):
+    model, params = trainer.build_model(exp, exp.strategy())
+    step = checkpoint.restore_for_inference(workdir, params, _CHECKPOINT.value)
+    load.to_npz(model, _OUTPUT.value)
+    logging.info("Wrote step %d of %s to %s.", step, workdir, _OUTPUT.value)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("output")
+    launch.run_existing(main)

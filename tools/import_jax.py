@@ -1,0 +1,41 @@
+"""Makes a run of tfvit out of a published `.npz` file, head included:
+
+    python -m tools.import_jax --gin_file=gin/b16_imagenet2012.gin \
+        --npz=imagenet21k+imagenet2012/ViT-B_16 --workdir=runs/b16_jax
+
+WORKDIR then holds config.gin and a checkpoint at step 0, which tfvit.evaluate,
+tfvit.export and tfvit.predict read like those of any other run. The gin file
+must build the file's architecture with its number of classes.
+"""
+
+from absl import flags
+from absl import logging
+
+from tfvit import checkpoint
+from tfvit import launch
+from tfvit import trainer
+from tfvit.weights import load
+
+_NPZ = flags.DEFINE_string(
+    "npz", None, "Path, URL or catalogue name of the file.")
+
+
+def main(exp, workdir):
+    if checkpoint.steps(workdir):
+        raise ValueError(f"--workdir={workdir} holds checkpoints already: "
+                         "choose another one.")
+    strategy = exp.strategy()
+    model, params = trainer.build_model(exp, strategy)
+    load.from_npz(model, path=_NPZ.value, reset_head=False)
+    state = trainer.build_state(exp, params, exp.optimizer(exp.total_steps),
+                                strategy)
+    state.start_averages()
+    checkpoints = checkpoint.Checkpoints(workdir, state, keep=1)
+    checkpoints.save()
+    checkpoints.wait()
+    logging.info("Wrote %s.", workdir)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("npz")
+    launch.run(main)
