@@ -1,0 +1,94 @@
+"""What can be missing of a dataset of TFDS, told in a sentence each."""
+import contextlib
+import urllib.error
+import urllib.request
+
+from absl import logging
+import tensorflow as tf
+
+# Seconds. TFDS itself retries for minutes and logs every attempt.
+_PATIENCE = 10
+
+
+def prepare(builder, download: bool, *, manual_dir: str | None, config):
+    """Downloads and prepares what `builder` reads.
+
+    Args:
+      builder: a tfds.core.DatasetBuilder that is not prepared.
+      download: whether this is allowed.
+      manual_dir: where files lie that must be downloaded by hand.
+      config: tfds.download.DownloadConfig to do it with.
+
+    Raises:
+      ValueError: it does not work; says how to get the dataset.
+    """
+    missing = f"TFDS dataset {builder.name!r} is not in {builder.data_dir}"
+    elsewhere = (f"run `tfds build {builder.name}` where there is network and "
+                 "copy the folder here, or set sources.tfds.data_dir "
+                 "(DATA_DIR) to where it is.")
+    if not download:
+        raise ValueError(f"{missing}, and sources.tfds.download = False: "
+                         f"{elsewhere}")
+    by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+    if by_hand and not (manual_dir and tf.io.gfile.isdir(manual_dir)):
+        raise ValueError(
+            f"{missing}, and its files must be downloaded by hand: {by_hand} "
+            f"Then set sources.tfds.manual_dir (MANUAL_DIR, now {manual_dir}) "
+            "to their folder.")
+    try:
+        if not by_hand:
+            _check_network(builder.url_infos)
+        logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
+        builder.download_and_prepare(download_config=config)
+    except ImportError as error:
+        raise ValueError(f"{missing}, and preparing it needs another package "
+                         f"({error}): pip install {error.name}") from error
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(
+            f"{missing} and cannot be prepared ({type(error).__name__}: "
+            f"{reason}): {elsewhere}") from error
+
+
+def check_split(builder, split: str):
+    """Raises ValueError unless `split` is one that holds examples."""
+    splits = builder.info.splits
+    known = ", ".join(f"{k!r} ({v.num_examples})" for k, v in splits.items())
+    try:
+        size = splits[split].num_examples
+    except (AssertionError, KeyError, ValueError) as error:
+        reason = str(error).strip("'\"").splitlines()[0]
+        raise ValueError(
+            f"sources.tfds.split = {split!r} of {builder.name}: {reason} It "
+            f"has {known}, and slices such as 'train[:98%]'.") from None
+    if not size:
+        raise ValueError(f"sources.tfds.split = {split!r} of {builder.name} "
+                         f"has no examples, of {known}.")
+
+
+def class_names(builder, image_key: str, label_key: str) -> list[str]:
+    """Returns the classes' names, or else their numbers.
+
+    Raises:
+      ValueError: the dataset has no such image or class label.
+    """
+    features = builder.info.features
+    for knob, key in ("image_key", image_key), ("label_key", label_key):
+        if key not in features:
+            raise ValueError(f"sources.tfds.{knob} = {key!r} is none of the "
+                             f"features of {builder.name}: {list(features)}.")
+    label = features[label_key]
+    if not hasattr(label, "num_classes"):
+        raise ValueError(
+            f"sources.tfds.label_key = {label_key!r} of {builder.name} is "
+            f"{label}, not a ClassLabel.")
+    return list(label.names or map(str, range(label.num_classes)))
+
+
+def _check_network(urls):
+    """Raises OSError unless the server of the first URL answers."""
+    for url in list(urls)[:1]:
+        request = urllib.request.Request(url, method="HEAD")
+        # An error of HTTP is an answer, too, and TFDS may know better.
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=_PATIENCE).close()

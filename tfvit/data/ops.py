@@ -1,0 +1,233 @@
+"""Image operations, in the order a recipe lists them.
+
+`op(image)` always does the same; `op(image, seed)` is random, and a pure
+function of its seed, an integer [2] tensor. An image is uint8 or float
+[H, W, C] with values from 0 to 255; the decode ops also take the bytes of an
+image file, a string []. `size` is an int or (height, width), in pixels.
+
+Numbers and methods are those of the vision_transformer and big_vision input
+pipelines where they have the operation.
+"""
+import tensorflow as tf
+
+
+def decode(image, *, channels: int = 3) -> tf.Tensor:
+    """Decodes JPEG, PNG, GIF, BMP or WebP bytes into uint8 [H, W, channels].
+
+    Grey images are repeated and alpha is dropped, 16-bit PNG is reduced to 8
+    bits, and of an animated GIF the first frame is taken. Arrays pass through,
+    with their channels adapted alike. TensorFlow reads an 8-bit BMP as grey,
+    whatever its palette, and turns no image by its EXIF orientation.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the bytes are none of these formats, are
+        cut short, or are an animated WebP.
+    """
+    image = tf.convert_to_tensor(image)
+    if image.dtype != tf.string:
+        return _with_channels(image, channels)
+    image = tf.cond(_is_webp(image), lambda: _decode_webp(image, channels),
+                    lambda: _decode_others(image, channels))
+    return tf.ensure_shape(image, [None, None, channels])
+
+
+def decode_and_inception_crop(image,
+                              seed,
+                              *,
+                              size,
+                              area_min: float = 5,
+                              area_max: float = 100,
+                              aspect_min: float = 0.75,
+                              aspect_max: float = 1.33,
+                              scaled_decoding: bool = False) -> tf.Tensor:
+    """Cuts out a random part and resizes it to float32 [size, size, 3].
+
+    Of a JPEG file only the part is decoded, with the same pixels as decoding
+    all of it.
+
+    Args:
+      image: bytes of an image file, or uint8 [H, W, C].
+      seed: integer [2].
+      size: of the result.
+      area_min: smallest part, in percent of the image's area.
+      area_max: largest part, in percent.
+      aspect_min: smallest width / height of the part.
+      aspect_max: largest width / height.
+      scaled_decoding: decode a JPEG's part at 1/2, 1/4 or 1/8 of its size where
+        that still has the pixels of the result. Faster for large photos, but
+        not what the published models saw: it averages where resizing alone
+        leaves pixels out, and moves the part by up to a pixel of the result.
+    """
+    image = tf.convert_to_tensor(image)
+
+    def window(shape):
+        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            tf.zeros([0, 0, 4]),
+            seed,
+            min_object_covered=0.,
+            aspect_ratio_range=(aspect_min, aspect_max),
+            area_range=(area_min / 100, area_max / 100),
+            use_image_if_no_bounding_boxes=True)
+        return tf.concat([begin[:2], extent[:2]], 0)  # top left height width
+
+    def decode_all():
+        pixels = decode(image)
+        top, left, height, width = tf.unstack(window(tf.shape(pixels)))
+        return pixels[top:top + height, left:left + width]
+
+    def decode_some():
+        box = window(tf.image.extract_jpeg_shape(image))
+        if not scaled_decoding:
+            return decode_part(image, box)
+        shrinks = tf.reduce_min(box[2:] // _pair(size))
+        ratio = tf.reduce_sum([tf.cast(shrinks >= r, tf.int32)
+                               for r in (2, 4, 8)])  # Of 2.
+        return tf.switch_case(ratio, [
+            lambda r=r: decode_part(image, box, ratio=r) for r in (1, 2, 4, 8)
+        ])
+
+    if image.dtype == tf.string:
+        part = tf.cond(tf.io.is_jpeg(image), decode_some, decode_all)
+    else:
+        part = decode_all()
+    return resize(tf.ensure_shape(part, [None, None, 3]), size=size)
+
+
+def decode_part(image, box, *, ratio: int = 1) -> tf.Tensor:
+    """Decodes a part of a JPEG at 1 / ratio of its size, uint8 [h, w, 3].
+
+    The pixels are those of decoding all of it at that size, then cropping.
+
+    Args:
+      image: the file, string [].
+      box: top, left, height and width in the image, int32 [4].
+      ratio: 1, 2, 4 or 8. Above 1, h = height // ratio and w alike, and the
+        middle moves by half a pixel of the result at most.
+    """
+    # The decoder makes sides of ceil(side / ratio) and crops afterwards.
+    sides = -(-tf.image.extract_jpeg_shape(image)[:2] // ratio)
+    height, width = tf.unstack(box[2:] // ratio)
+    top, left = tf.unstack(
+        (2 * box[:2] + box[2:] - box[2:] // ratio * ratio + ratio) //
+        (2 * ratio))
+    # A column more on both sides: where colours have half the resolution, the
+    # first and the last one decode otherwise for lack of a neighbour.
+    begin = tf.maximum(left - 1, 0)
+    end = tf.minimum(left + width + 1, sides[1])
+    part = tf.image.decode_and_crop_jpeg(
+        image, tf.stack([top, begin, height, end - begin]), channels=3,
+        ratio=ratio)
+    return part[:, left - begin:left - begin + width]
+
+
+def resize(image, *, size, method: str = "bilinear", antialias: bool = False):
+    """Resizes to float32 [h, w, C] without keeping the aspect ratio."""
+    image = tf.image.resize(image, _pair(size), method, antialias=antialias)
+    return tf.cast(image, tf.float32)
+
+
+def resize_small(image,
+                 *,
+                 smaller_size: int,
+                 method: str = "area",
+                 antialias: bool = False):
+    """Resizes the smaller side to smaller_size, keeping the aspect ratio."""
+    height_width = tf.cast(tf.shape(image)[:2], tf.float32)
+    factor = smaller_size / tf.reduce_min(height_width)
+    target = tf.cast(tf.round(height_width * factor), tf.int32)
+    channels = image.shape[-1]
+    image = tf.image.resize(image, target, method, antialias=antialias)
+    return tf.ensure_shape(tf.cast(image, tf.float32), [None, None, channels])
+
+
+def central_crop(image, *, size):
+    """Takes the [h, w, C] in the middle."""
+    height, width = _pair(size)
+    _require_size(image, size, "ops.central_crop.size")
+    top = (tf.shape(image)[0] - height) // 2
+    left = (tf.shape(image)[1] - width) // 2
+    image = image[top:top + height, left:left + width]
+    return tf.ensure_shape(image, [height, width, image.shape[-1]])
+
+
+def random_crop(image, seed, *, size):
+    """Takes [h, w, C] at a random place."""
+    _require_size(image, size, "ops.random_crop.size")
+    return tf.image.stateless_random_crop(image,
+                                          (*_pair(size), image.shape[-1]),
+                                          seed=seed)
+
+
+def random_shift(image, seed, *, pixels: int):
+    """Moves the image up to `pixels` in each direction and fills with 0."""
+    shape = image.shape
+    padding = [[pixels, pixels], [pixels, pixels], [0, 0]]
+    image = tf.image.stateless_random_crop(tf.pad(image, padding),
+                                           tf.shape(image),
+                                           seed=seed)
+    return tf.ensure_shape(image, shape)
+
+
+def flip_lr(image, seed):
+    """Mirrors left to right, every other time."""
+    return tf.image.stateless_random_flip_left_right(image, seed)
+
+
+def to_uint8(image):
+    """Clips to 0..255 and truncates, as big_vision does after each resize."""
+    return tf.cast(tf.clip_by_value(image, 0, 255), tf.uint8)
+
+
+def value_range(image, *, low: float = -1., high: float = 1.):
+    """Maps 0..255 to low..high, in float32."""
+    image = (tf.cast(image, tf.float32) - 127.5) / 127.5
+    return image * ((high - low) / 2) + (high + low) / 2
+
+
+def _decode_others(image, channels):
+    return tf.io.decode_image(image, channels, expand_animations=False)
+
+
+def _header(image, begin, length):
+    # Padded, because substr fails beyond the end of a file cut short.
+    start = tf.strings.join([tf.strings.substr(image, 0, 32), b"\0" * 32])
+    return tf.strings.substr(start, begin, length)
+
+
+def _is_webp(image):
+    return _header(image, 8, 4) == b"WEBP"
+
+
+def _decode_webp(image, channels):
+    # TensorFlow's WebP decoder refuses channels=3 for files with alpha, and
+    # with any other value it corrupts memory on animated ones: those are told
+    # by a flag in the extended header and go to the call that just fails.
+    flags = tf.io.decode_raw(_header(image, 20, 1), tf.uint8)[0]
+    animated = (_header(image, 12, 4) == b"VP8X") & (flags & 2 > 0)
+
+    def still():
+        pixels = tf.io.decode_image(image, 0, expand_animations=False)
+        return tf.ensure_shape(pixels[..., :3], [None, None, 3])
+
+    pixels = tf.cond(animated, lambda: _decode_others(image, 3), still)
+    return _with_channels(tf.ensure_shape(pixels, [None, None, 3]), channels)
+
+
+def _with_channels(image, channels):
+    if image.shape[-1] == 1:
+        return tf.repeat(image, channels, axis=-1)
+    if channels == 1:
+        return tf.image.rgb_to_grayscale(image[..., :3])
+    return image[..., :channels]
+
+
+def _require_size(image, size, knob):
+    tf.debugging.assert_greater_equal(
+        tf.shape(image)[:2],
+        _pair(size),
+        message=f"{knob} = {size} exceeds the image: resize it before.")
+
+
+def _pair(size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

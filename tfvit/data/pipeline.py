@@ -1,0 +1,249 @@
+"""From a source and a list of ops to batches for one worker.
+
+The order of training examples, and every random number, is a pure function of
+(seed, step): a pipeline built at step s yields what one built at step 0 yields
+from its s-th batch on, bit for bit. So nothing of it needs to be saved.
+
+b is the batch of one replica. `source` is one of tfvit.data.sources, `ops` is
+a list of functions as in tfvit.data.ops.
+"""
+from collections.abc import Callable, Sequence
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.data import captions
+from tfvit.data import decoding
+
+_CORRUPT_ADVICE = (
+    "Remove or replace it, or set pipeline.train.skip_corrupt = True (for "
+    "evaluation: skip_corrupt = True of the evaluator).")
+
+
+def train(*,
+          source,
+          ops: Sequence[Callable],
+          batch_size: int,
+          seed: int,
+          start_step: int = 0,
+          input_context: tf.distribute.InputContext | None = None,
+          skip_corrupt: bool = False,
+          tokenizer: Callable | None = None) -> tf.data.Dataset:
+    """Yields batches without end, each epoch shuffled anew.
+
+    An epoch is seen whole before the next begins; batches may span two.
+
+    Args:
+      source: of encoded images and labels.
+      ops: from an encoded image to [H, W, 3]; may be random.
+      batch_size: of all replicas together.
+      seed: of order and random ops.
+      start_step: number of batches (of all replicas) to leave out.
+      input_context: this worker's share of the work; None for all of it.
+      skip_corrupt: give images that do not decode weight 0, and log their
+        names, instead of stopping.
+      tokenizer: one of tfvit.data.text, for a source of images with captions.
+
+    Returns:
+      A dataset of {"images": float32 [b, H, W, 3], "labels": int64 [b]}, with a
+      tokenizer {"images", "tokens": int32 [b, L]} of a random caption each, and
+      "weights": float32 [b], 0 or 1, where skip_corrupt is set.
+
+    Raises:
+      ValueError: batch_size or the source cannot be shared out evenly, or ops
+        do not end in images of one size.
+    """
+    share = _share(batch_size, input_context)
+    records = _train_records(source, seed, start_step, share)
+    fields = {"images": "images"}
+    if skip_corrupt:
+        fields["weights"] = "valid"
+    examples = decoding.decode(records,
+                               ops=ops,
+                               fields=fields,
+                               seed=seed,
+                               skip_corrupt=skip_corrupt,
+                               annotate=captions.annotation(source, tokenizer))
+    return _batch(examples, share)
+
+
+def evaluate(
+    *,
+    source,
+    ops: Sequence[Callable],
+    batch_size: int,
+    input_context: tf.distribute.InputContext | None = None,
+    skip_corrupt: bool = False,
+    annotate: Callable = decoding.labels,
+) -> tuple[tf.data.Dataset, int]:
+    """Yields every example once over all workers, and zeros to fill up.
+
+    Args:
+      source, ops, batch_size, input_context: see train; no op may be random.
+      skip_corrupt: mask images that do not decode, and log their names,
+        instead of stopping.
+      annotate: see decoding.decode.
+
+    Returns:
+      A dataset of {"images": float32 [b, H, W, 3], the annotation (by default
+      "labels": int64 [b]), "mask": float32 [b], 1 for examples to count}, and "corrupt": float32
+      [b], 1 for those skipped, where skip_corrupt is set. And the number of its
+      batches, which is the same on every worker and a multiple of the worker's
+      replicas.
+
+    Raises:
+      ValueError: see train.
+    """
+    random = [decoding.op_name(op) for op in ops if decoding.is_random(op)]
+    if random:
+        raise ValueError(f"Evaluation ops must not be random, but {random} "
+                         "take a seed.")
+    share = _share(batch_size, input_context)
+    sizes = [source.shard_size(i, share.num_shards)
+             for i in range(share.num_shards)]  # yapf: disable
+    num_steps = -(-max(sizes) // (share.batch_size * share.num_replicas))
+    num_batches = num_steps * share.num_replicas
+    records = source.examples(shard_index=share.index,
+                              num_shards=share.num_shards).enumerate()
+    fields = {"images": "images", "mask": "valid"}
+    if skip_corrupt:
+        fields["corrupt"] = "corrupt"
+    examples = decoding.decode(records,
+                               ops=ops,
+                               fields=fields,
+                               seed=0,
+                               skip_corrupt=skip_corrupt,
+                               annotate=annotate)
+    filler = tf.data.Dataset.from_tensors(decoding.zeros(examples.element_spec))
+    missing = num_batches * share.batch_size - sizes[share.index]
+    examples = examples.concatenate(filler.repeat(missing))
+    return _batch(examples, share), num_batches
+
+
+def blame(
+    source,
+    *,
+    batch_size: int,
+    seed: int | None = None,
+    start_step: int = 0,
+    num_steps: int = 1,
+    input_context: tf.distribute.InputContext | None = None,
+) -> str | None:
+    """Finds the record that stopped a pipeline, by reading it again.
+
+    Call it after a tf.errors.OpError with the arguments the pipeline got.
+
+    Args:
+      source, batch_size, start_step, input_context: see train.
+      seed: see train; None for evaluation, of which all records are tried.
+      num_steps: how many training steps may have failed.
+
+    Returns:
+      A sentence that names the first record that does not decode, the reason
+      and what to do, or says which cannot be read; None if all decode.
+    """
+    share = _share(batch_size, input_context)
+    if seed is None:
+        records = source.examples(shard_index=share.index,
+                                  num_shards=share.num_shards).enumerate()
+    else:
+        records = _train_records(source, seed, start_step, share).take(
+            num_steps * share.num_replicas * share.batch_size)
+    try:
+        for _, record in records:
+            reason = decoding.error(record["image"])
+            if reason:
+                name = record["name"].numpy().decode()
+                return f"Cannot decode {name}: {reason} {_CORRUPT_ADVICE}"
+    except tf.errors.OpError as error:
+        return f"Cannot read {decoding.reason(error)}"
+    return None
+
+
+def preview(build: Callable, source, seed: int, num_images: int = 8):
+    """Takes a few images as training sees them, [num_images, H, W, 3].
+
+    Args:
+      build: train, with its ops bound.
+      source, seed: see train.
+      num_images: how many.
+
+    Raises:
+      ValueError: one of them cannot be read or does not decode.
+    """
+    # The first of many shares: a whole one would fill a shuffle buffer, which
+    # may cost gigabytes and minutes.
+    shares = max(source.num_examples // num_images, 1)
+    context = tf.distribute.InputContext(shares, 0, shares)
+    dataset = build(source=source,
+                    batch_size=num_images * shares,
+                    seed=seed,
+                    input_context=context)
+    try:
+        return next(iter(dataset.take(1)))["images"]
+    except tf.errors.OpError as error:
+        culprit = blame(source,
+                        batch_size=num_images * shares,
+                        seed=seed,
+                        input_context=context)
+        if culprit:
+            raise ValueError(culprit) from error
+        raise
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """What one worker does: a shard of the examples, for its replicas."""
+    index: int
+    num_shards: int
+    num_replicas: int  # Of this worker.
+    batch_size: int  # Of one replica.
+
+
+def _share(batch_size, context):
+    if context is None:
+        return _Share(0, 1, 1, batch_size)
+    replicas = context.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(f"batch_size = {batch_size} must be a multiple of the "
+                         f"{replicas} replicas.")
+    return _Share(index=context.input_pipeline_id,
+                  num_shards=context.num_input_pipelines,
+                  num_replicas=replicas // context.num_input_pipelines,
+                  batch_size=batch_size // replicas)
+
+
+def _train_records(source, seed, start_step, share):
+    """Yields (number, record) without end; numbers are unique over shards."""
+    size = source.shard_size(share.index, share.num_shards)
+    if not size:
+        raise ValueError(f"The source's {source.num_examples} examples are too "
+                         f"few for {share.num_shards} workers.")
+    first = start_step * share.num_replicas * share.batch_size
+    first_epoch, used = divmod(first, size)
+    seeds = np.array([seed, 0], np.int64)
+
+    @tf.autograph.experimental.do_not_convert  # It warns about TFDS.
+    def read(epoch):
+        skip = used * tf.cast(epoch == first_epoch, tf.int64)
+        return source.examples(seed=decoding.fold_in(seeds, epoch),
+                               shard_index=share.index,
+                               num_shards=share.num_shards,
+                               skip=skip)
+
+    def number(local, record):
+        again = local >= first + size
+        return local * share.num_shards + share.index, {
+            **record, "again": again
+        }
+
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+    return epochs.flat_map(read).enumerate(first).map(number)
+
+
+def _batch(examples, share):
+    batches = examples.batch(share.batch_size, drop_remainder=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
