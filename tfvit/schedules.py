@@ -1,0 +1,107 @@
+"""Learning rates as functions of the number of finished updates.
+
+The step is 0 for the first update, as in the original (so a warm-up starts
+with an update of size 0). All arithmetic is float32.
+"""
+
+import math
+
+import tensorflow as tf
+
+
+def _progress(step, warmup_steps, total_steps):
+    """Share in [0, 1] of the steps after the warm-up that are done."""
+    if warmup_steps >= total_steps:
+        raise ValueError(f"warmup_steps={warmup_steps} must be less than "
+                         f"Experiment.total_steps={total_steps}.")
+    progress = (step - warmup_steps) / float(total_steps - warmup_steps)
+    return tf.clip_by_value(progress, 0.0, 1.0)
+
+
+def _warm_up(lr, step, warmup_steps):
+    return lr * tf.minimum(1.0, step / warmup_steps) if warmup_steps else lr
+
+
+def cosine(step, *, base, total_steps, warmup_steps):
+    """Half a cosine from `base` to 0 (float32 []), after a linear warm-up.
+
+    Raises:
+      ValueError: the warm-up is not shorter than the run.
+    """
+    step = tf.cast(step, tf.float32)
+    progress = _progress(step, warmup_steps, total_steps)
+    lr = base * 0.5 * (1.0 + tf.cos(math.pi * progress))
+    return _warm_up(lr, step, warmup_steps)
+
+
+def linear(step, *, base, total_steps, warmup_steps, end=1e-5):
+    """A straight line from `base` to `end` (float32 []), after a warm-up.
+
+    `end` is an absolute learning rate; 1e-5 is vision_transformer's.
+
+    Raises:
+      ValueError: the warm-up is not shorter than the run.
+    """
+    step = tf.cast(step, tf.float32)
+    progress = _progress(step, warmup_steps, total_steps)
+    lr = end + (base - end) * (1.0 - progress)
+    return _warm_up(lr, step, warmup_steps)
+
+
+def rsqrt(step, *, base, total_steps, warmup_steps, timescale=10_000, shift=0,
+          cooldown_steps=0):
+    """base / sqrt(1 + t / timescale), float32 [], after a linear warm-up.
+
+    t is the number of steps since the warm-up, plus `shift`. The last
+    cooldown_steps lead linearly to 0; before them nothing depends on
+    total_steps, so that a run can be prolonged (arXiv 2106.04560, section 3.5).
+
+    Raises:
+      ValueError: warm-up and cool-down are not shorter than the run.
+    """
+    step = tf.cast(step, tf.float32)
+    _check_phases(warmup_steps, cooldown_steps, total_steps)
+    since = shift + tf.maximum(step - warmup_steps, 0.0)
+    lr = base / tf.sqrt(1.0 + since / timescale)
+    return _cool_down(_warm_up(lr, step, warmup_steps), step, cooldown_steps,
+                      total_steps)
+
+
+def stair(step, *, base, total_steps, boundaries=(), multipliers=(),
+          warmup_steps=0, cooldown_steps=0):
+    """base times the multiplier of the last boundary passed, float32 [].
+
+    Before the first of `boundaries` (increasing steps) it is base; from
+    boundaries[i] on, base * multipliers[i]. Without any it is constant. Warm-up
+    and cool-down: see rsqrt.
+
+    Raises:
+      ValueError: as many multipliers as boundaries are needed, in increasing
+        order; or see rsqrt.
+    """
+    _check_phases(warmup_steps, cooldown_steps, total_steps)
+    if (len(boundaries) != len(multipliers) or
+            list(boundaries) != sorted(set(boundaries))):
+        raise ValueError(f"schedules.stair.boundaries={boundaries} must "
+                         "increase, one for each of "
+                         f"schedules.stair.multipliers={multipliers}.")
+    step = tf.cast(step, tf.float32)
+    passed = tf.reduce_sum(tf.cast(
+        step >= tf.constant(boundaries, tf.float32), tf.int32))
+    lr = base * tf.gather(tf.constant([1.0, *multipliers]), passed)
+    return _cool_down(_warm_up(lr, step, warmup_steps), step, cooldown_steps,
+                      total_steps)
+
+
+def _check_phases(warmup_steps, cooldown_steps, total_steps):
+    if warmup_steps + cooldown_steps >= total_steps:
+        raise ValueError(
+            f"warmup_steps={warmup_steps} and cooldown_steps={cooldown_steps} "
+            "together must be less than "
+            f"Experiment.total_steps={total_steps}.")
+
+
+def _cool_down(lr, step, cooldown_steps, total_steps):
+    if not cooldown_steps:
+        return lr
+    return lr * tf.clip_by_value((total_steps - step) / cooldown_steps, 0., 1.)
