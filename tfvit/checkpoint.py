@@ -1,0 +1,230 @@
+"""This run's state on disk: WORKDIR/checkpoints/ckpt-STEP.{index,data-*}.
+
+Variables are stored by published name, so a checkpoint can be read without
+the code that wrote it.
+"""
+
+from concurrent import futures
+import json
+import os
+import re
+
+from absl import logging
+import tensorflow as tf
+
+
+class Memory(tf.train.experimental.PythonState):
+    """What the loop remembers across restarts: a dict that JSON can hold."""
+
+    def __init__(self):
+        self.data = {}
+
+    def serialize(self):
+        return json.dumps(self.data)
+
+    def deserialize(self, string_value):
+        # In place: others hold on to the dict.
+        self.data.clear()
+        self.data.update(json.loads(string_value))
+
+
+def steps(workdir, best=False):
+    """Sorted steps of the checkpoints in a run's directory."""
+    folder = _folder(workdir, best)
+    if not tf.io.gfile.isdir(folder):
+        return []
+    found = (re.fullmatch(r"ckpt-(\d+)\.index", name)
+             for name in tf.io.gfile.listdir(folder))
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def _folder(workdir, best):
+    return os.path.join(workdir, "checkpoints", *["best"] * best)
+
+
+def _prefix(workdir, step, best=False):
+    return os.path.join(_folder(workdir, best), f"ckpt-{step}")
+
+
+def _remove(workdir, step, best=False):
+    files = tf.io.gfile.glob(_prefix(workdir, step, best) + ".*")
+    # The index goes first: without it the rest is no checkpoint any more.
+    for file in sorted(files, key=lambda name: not name.endswith(".index")):
+        tf.io.gfile.remove(file)
+
+
+def _read(make, workdir, candidates):
+    """Reads the first sound checkpoint of (step, best) pairs; returns its step.
+
+    `make(prefix)` gives the tf.train.Checkpoint to read a checkpoint with.
+
+    Raises:
+      ValueError: there are candidates, and none is sound.
+    """
+    for step, best in candidates:
+        prefix = _prefix(workdir, step, best)
+        try:
+            status = make(prefix).read(prefix).assert_existing_objects_matched()
+            status.expect_partial()  # TensorFlow warns of unread slots else.
+            return step
+        # A short file is an IndexError, a torn index a RuntimeError.
+        except (tf.errors.OpError, IndexError, RuntimeError,
+                ValueError) as error:
+            reason = str(error).splitlines()[0]
+            logging.error("Cannot read the checkpoint %s: %s", prefix, reason)
+        except AssertionError as error:
+            raise ValueError(f"The checkpoint {prefix} is of another model: "
+                             f"{error}") from error
+    if candidates:
+        raise ValueError(
+            f"None of the {len(candidates)} checkpoints in "
+            f"{_folder(workdir, False)} can be read: the last problem was with "
+            f"{prefix}: {reason}")
+    return None
+
+
+class Checkpoints:
+    """Saves and restores the state of one run.
+
+    Saving takes a copy on the host and writes it while training goes on; one
+    save at a time.
+
+    Attributes:
+      memory: a Memory that is saved and restored with the variables.
+      saved: the newest step that this process wrote, writes or read.
+    """
+
+    def __init__(self, workdir, state, *, keep, writes=True):
+        """`writes` is False on all workers but one."""
+        self._writes = writes
+        self.memory = Memory()
+        self.saved = None
+        self._workdir = workdir
+        self._keep = keep
+        self._live = {
+            "step": state.step, "params": state.params, "slots": state.slots,
+            "ema": state.ema, "scale": state.scale
+        }
+        self._checkpoint = tf.train.Checkpoint(**self._live,
+                                               memory=self.memory)
+        self._copy = None
+        self._thread = futures.ThreadPoolExecutor(1)
+        self._pending = None
+
+    def restore(self):
+        """Restores the newest sound checkpoint; says if there was one.
+
+        Raises:
+          ValueError: there are checkpoints, and none can be read.
+        """
+        for torn in tf.io.gfile.glob(
+                os.path.join(_folder(self._workdir, False), "*_temp*")):
+            if self._writes:
+                tf.io.gfile.rmtree(torn)  # Left by a process that died saving.
+        self.saved = _read(lambda _: self._checkpoint, self._workdir, [
+            (step, False) for step in reversed(steps(self._workdir))
+        ])
+        return self.saved is not None
+
+    def save(self):
+        """Writes ckpt-STEP and removes what is older than the newest `keep`."""
+
+        def tidy(saved):
+            # A damaged newer file, passed over by restore, must not outlive
+            # this.
+            newest = [s for s in steps(self._workdir) if s <= saved]
+            for step in steps(self._workdir):
+                if step not in newest[-self._keep:]:
+                    _remove(self._workdir, step)
+            logging.info("Saved the checkpoint of step %d.", saved)
+
+        self.saved = int(self._live["step"].numpy())
+        self._start(self.saved, False, tidy)
+
+    def save_best(self):
+        """Writes best/ckpt-STEP, then removes the best one before it."""
+
+        def tidy(saved):
+            for other in steps(self._workdir, best=True):
+                if other != saved:
+                    _remove(self._workdir, other, best=True)
+
+        self._start(int(self._live["step"].numpy()), True, tidy)
+
+    def wait(self):
+        """Waits until all is written; raises what went wrong with it."""
+        if self._pending:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _start(self, step, best, tidy):
+        if not self._writes:
+            return
+        self.wait()
+        self._take_copy()
+
+        def write():
+            prefix = _prefix(self._workdir, step, best)
+            try:
+                self._copy.write(prefix)
+            except tf.errors.OpError as error:
+                raise OSError(
+                    f"Cannot write the checkpoint {prefix}: {error.message} "
+                    "With that mended, the same command continues the run "
+                    "from the checkpoint before.") from error
+            tidy(step)
+
+        self._pending = self._thread.submit(write)
+
+    def _take_copy(self):
+        with tf.device("CPU:0"):
+            values = tf.nest.map_structure(tf.identity, self._live)
+            if self._copy is None:
+                self._copy = tf.train.Checkpoint(
+                    **tf.nest.map_structure(
+                        lambda value: tf.Variable(value, trainable=False),
+                        values), memory=Memory())
+            else:
+                copies = {name: getattr(self._copy, name) for name in values}
+                tf.nest.map_structure(lambda copy, value: copy.assign(value),
+                                      copies, values)
+        self._copy.memory.deserialize(self.memory.serialize())
+
+
+def restore_for_inference(workdir, params, which="last"):
+    """Reads the weights of a run into variables; returns the step.
+
+    Of a run that kept moving averages of its weights, these are read.
+
+    Args:
+      workdir: directory of the run.
+      params: {published name: variable}.
+      which: "last", "best" or the step of a checkpoint that exists.
+
+    Raises:
+      ValueError: there is no such checkpoint, it is damaged, or it is of
+        another model.
+    """
+    last, best = steps(workdir), steps(workdir, best=True)
+    if which == "last":
+        candidates = [(step, False) for step in reversed(last)]
+    elif which == "best":
+        candidates = [(step, True) for step in reversed(best)]
+    else:
+        candidates = [(s, False) for s in last if str(s) == str(which)]
+        candidates += [(s, True) for s in best if str(s) == str(which)]
+    if not candidates:
+        raise ValueError(
+            f"{workdir} has no checkpoint {which!r}. There are steps "
+            f"{last or 'none'}, best {best or 'none'}.")
+
+    def weights(prefix):
+        saved = {key for key, _ in tf.train.list_variables(prefix)}
+        # The way TensorFlow spells the names of dictionary entries.
+        spelled = lambda k: k.replace(".", "..").replace("/", ".S")
+        ema = {k: v for k, v in params.items() if
+               f"ema/{spelled(k)}/.ATTRIBUTES/VARIABLE_VALUE" in saved}
+        return tf.train.Checkpoint(ema=ema, params={
+            k: v for k, v in params.items() if k not in ema})
+
+    return _read(weights, workdir, candidates)

@@ -1,0 +1,151 @@
+"""Exact evaluation over masked batches: each example counts once."""
+
+import contextlib
+import time
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from tfvit import step as step_lib
+from tfvit.data import decoding
+from tfvit.data import pipeline
+
+
+def sums(*, name, dataset, num_batches, batch_sums, poll):
+    """Adds up `batch_sums` over a whole dataset.
+
+    Args:
+      name: of the evaluation, for its progress line.
+      dataset: distributed dataset of per-replica batches.
+      num_batches: global batches in the dataset.
+      batch_sums: tf.function, batch -> {metric: sum over its examples []}; run
+        on every replica.
+      poll: called after each batch; may raise to end the evaluation.
+
+    Returns:
+      {metric: float}, added up in float64 in a fixed order.
+    """
+    totals = {}
+    for values in _each(name, dataset, num_batches, batch_sums, poll):
+        for key, value in values.items():
+            totals[key] = totals.get(key, 0.0) + float(value)
+    return totals
+
+
+def rows(*, name, dataset, num_batches, batch_rows, poll):
+    """Collects what `batch_rows` gives for each example of a dataset.
+
+    Args:
+      name, dataset, num_batches, poll: see sums.
+      batch_rows: made by `gathering`; one of its keys is "mask".
+
+    Returns:
+      {key: numpy array [N, ...]}, without padding and without "mask"; but
+      "corrupt", if it is one of the keys, is the number of corrupt examples.
+    """
+    parts, corrupt = {}, []
+    for values in _each(name, dataset, num_batches, batch_rows, poll):
+        valid = values.pop("mask").numpy() > 0
+        if "corrupt" in values:
+            corrupt.append(values.pop("corrupt").numpy().sum())
+        for key, value in values.items():
+            parts.setdefault(key, []).append(value.numpy()[valid])
+    found = {key: np.concatenate(arrays) for key, arrays in parts.items()}
+    return {**found, "corrupt": sum(corrupt)} if corrupt else found
+
+
+def masks(batch):
+    """What batch_rows passes on of a batch: "mask" and, if any, "corrupt"."""
+    return {key: batch[key] for key in ("mask", "corrupt") if key in batch}
+
+
+def take_corrupt(found):
+    """Moves the number of corrupt examples, if there, to a dict of its own."""
+    return {"corrupt": int(found.pop("corrupt"))} if "corrupt" in found else {}
+
+
+@contextlib.contextmanager
+def blaming(source, batch_size):
+    """Turns a failure inside into a ValueError that names what fails to decode.
+
+    Args:
+      source: whose examples are read inside.
+      batch_size: global batch.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        culprit = pipeline.blame(source, batch_size=batch_size)
+        if culprit:
+            raise ValueError(culprit) from error
+        raise
+
+
+def _each(name, dataset, num_batches, function, poll):
+    """Yields function(batch) for each batch, with a progress line."""
+    iterator = iter(dataset)
+    spoke = time.monotonic()
+    for i in range(num_batches):
+        yield function(next(iterator))
+        poll()
+        if time.monotonic() - spoke > 10:
+            spoke = time.monotonic()
+            logging.info("%s: %d/%d batches, %d%%", name, i + 1, num_batches,
+                         100 * (i + 1) // num_batches)
+
+
+def batches(strategy, *, source, ops, batch_size, skip_corrupt=False,
+            annotate=decoding.labels):
+    """Shares a source out to the replicas, every example once.
+
+    Args:
+      strategy: the tf.distribute.Strategy.
+      source, ops, batch_size, skip_corrupt, annotate: see pipeline.evaluate.
+
+    Returns:
+      (distributed dataset of the batches of pipeline.evaluate, their number)
+    """
+    num_batches = []
+
+    def pipe(context):
+        dataset, count = pipeline.evaluate(
+            source=source, ops=ops, batch_size=batch_size,
+            input_context=context, skip_corrupt=skip_corrupt,
+            annotate=annotate)
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        num_batches.append(count // replicas)
+        return dataset
+
+    dataset = strategy.distribute_datasets_from_function(pipe)
+    return dataset, num_batches[0]
+
+
+def summing(strategy, replica_sums, jit):
+    """Makes replica_sums(batch, ...) -> tensors sum over all replicas."""
+    compiled = tf.function(replica_sums,
+                           jit_compile=step_lib.use_jit(jit, strategy))
+
+    @tf.function
+    def batch_sums(batch, *args):
+        # Called by a plain function, so that each replica traces its own
+        # variables: XLA reads none of another device.
+        values = strategy.run(lambda *a: compiled(*a), args=(batch, *args))
+        return tf.nest.map_structure(
+            lambda v: strategy.reduce(step_lib.SUM, v, axis=None), values)
+
+    return batch_sums
+
+
+def gathering(strategy, replica_rows, jit):
+    """Makes replica_rows(batch) -> tensors [b, ...] join those of replicas."""
+    compiled = tf.function(replica_rows,
+                           jit_compile=step_lib.use_jit(jit, strategy))
+
+    @tf.function
+    def batch_rows(batch):
+        values = strategy.run(lambda batch: compiled(batch), args=(batch,))
+        return tf.nest.map_structure(lambda v: strategy.gather(v, axis=0),
+                                     values)
+
+    return batch_rows

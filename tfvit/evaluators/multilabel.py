@@ -1,0 +1,92 @@
+"""Mean average precision, for examples that may have several labels."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit import losses
+from tfvit.evaluators import base
+from tfvit.evaluators import classification
+
+
+class MultiLabel:
+    """Owns one split of a dataset and ranks its examples for each class.
+
+    The scores and labels of all examples, [N, C], are held in memory.
+
+    Args:
+      name, model, strategy, jit, source, ops, batch_size, loss, skip_corrupt:
+        see classification.Classification.
+
+    Attributes:
+      ops: the preprocessing, which an export repeats.
+
+    Raises:
+      ValueError: the model has another number of classes than the source.
+    """
+
+    def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
+                 loss, skip_corrupt=False):
+        self.ops = ops
+        self._name = name
+        self._source = source()
+        self._batch_size = batch_size
+        classification.check_classes(model, self._source, name)
+        self._dataset, self._num_batches = base.batches(
+            strategy, source=self._source, ops=ops, batch_size=batch_size,
+            skip_corrupt=skip_corrupt)
+
+        def replica_rows(batch):
+            logits = tf.cast(model(batch["images"], training=False), tf.float32)
+            labels = losses.dense_labels(batch["labels"], logits.shape[-1])
+            return {"scores": logits, "labels": labels,
+                    "loss": loss(logits, labels), **base.masks(batch)}
+
+        self._batch_rows = base.gathering(strategy, replica_rows, jit)
+        self._batch_rows.get_concrete_function(self._dataset.element_spec)
+
+    def run(self, poll=lambda: None):
+        """Scores the whole split.
+
+        Args:
+          poll: called after each batch; may raise to end the evaluation.
+
+        Returns:
+          {"mean_average_precision": in [0, 1], over the classes that some
+          example has, "loss": mean, "examples": count, and "corrupt": count
+          where skip_corrupt is set}
+        """
+        with base.blaming(self._source, self._batch_size):
+            rows = base.rows(name=self._name, dataset=self._dataset,
+                             num_batches=self._num_batches,
+                             batch_rows=self._batch_rows, poll=poll)
+        corrupt = base.take_corrupt(rows)
+        has = rows["labels"] > 0
+        precisions = [
+            average_precision(scores, positive)
+            for scores, positive in zip(rows["scores"].T, has.T)
+            if positive.any()
+        ]
+        if not precisions:
+            raise ValueError(f"Evaluator {self._name!r} saw no label.")
+        return {
+            "mean_average_precision": float(np.mean(precisions)),
+            "loss": float(np.mean(rows["loss"], dtype=np.float64)),
+            "examples": len(has),
+            **corrupt,
+        }
+
+
+def average_precision(scores, positive):
+    """The sum of precision times gain in recall over all thresholds.
+
+    No interpolation; examples of equal score pass a threshold together.
+
+    Args:
+      scores: float [N].
+      positive: bool [N], at least one of them True.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order])
+    last = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
+    precision = hits[last] / (last + 1)
+    return float(np.sum(np.diff(hits[last], prepend=0) * precision) / hits[-1])

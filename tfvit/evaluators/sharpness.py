@@ -1,0 +1,167 @@
+"""How sharp a minimum is: the Hessian's top eigenvalue and the loss nearby."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit import gradients as gradients_lib
+from tfvit import losses as losses_lib
+from tfvit.evaluators import base
+from tfvit.evaluators import classification
+
+ZERO = tf.UnconnectedGradients.ZERO
+
+
+class Sharpness:
+    """Measures the mean loss around the weights, without dropout.
+
+    The weights move while the loss nearby is measured, and have their old bits
+    afterwards. The examples and four vectors of the model's size stay in memory
+    during a run.
+
+    Args:
+      name, model, strategy, jit, source, ops, batch_size, loss: see
+        classification.Classification.
+      num_batches: how many batches, from the start of the source, are used;
+        None for all.
+      radii: distances from the weights, along the gradient, at which the loss
+        is reported: SAM's rho, for example. Negative ones descend.
+      iterations: products with the Hessian at most, each about twice the cost
+        of a gradient.
+      tolerance: relative change of the top eigenvalue at which they end.
+    """
+
+    def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
+                 loss, num_batches, radii=(0.05,), iterations=50,
+                 tolerance=1e-4):
+        self.ops = ops
+        self._name = name
+        self._variables = model.trainable_variables
+        self._radii = radii
+        self._iterations = iterations
+        self._tolerance = tolerance
+        source = source()
+        classification.check_classes(model, source, name)
+        self._dataset, count = base.batches(strategy, source=source, ops=ops,
+                                            batch_size=batch_size)
+        self._num_batches = min(num_batches or count, count)
+
+        def losses(batch):
+            logits = tf.cast(model(batch["images"], training=False), tf.float32)
+            labels = losses_lib.dense_labels(
+                batch["labels"], logits.shape[-1])
+            return {
+                "loss": tf.reduce_sum(loss(logits, labels) * batch["mask"]),
+                "examples": tf.reduce_sum(batch["mask"]),
+            }
+
+        def gradient(batch):
+            with tf.GradientTape() as tape:
+                total = losses(batch)["loss"]
+            return tape.gradient(total, self._variables,
+                                 unconnected_gradients=ZERO)
+
+        def product(batch, vector):
+            with tf.GradientTape() as tape:
+                slope = _dot(gradient(batch), vector)
+            return tape.gradient(slope, self._variables,
+                                 unconnected_gradients=ZERO)
+
+        self._losses, self._gradient, self._product = (
+            base.summing(strategy, f, jit) for f in (losses, gradient, product))
+
+    def run(self, poll=lambda: None):
+        """Measures everything.
+
+        Args:
+          poll: called after each batch; may raise to end the evaluation.
+
+        Returns:
+          {"top_eigenvalue": of the Hessian of the mean loss, "loss": mean at
+          the weights, "loss_at_RADIUS": mean at that distance along the
+          gradient, "examples": count}
+        """
+        losses, examples = self.along((0.0, *self._radii), poll)
+        return {
+            "top_eigenvalue": self.top_eigenvalue(poll),
+            "loss": losses[0],
+            **{
+                f"loss_at_{radius:g}": value
+                for radius, value in zip(self._radii, losses[1:])
+            },
+            "examples": examples,
+        }
+
+    def along(self, radii, poll=lambda: None):
+        """([mean loss at each distance along the gradient], example count)."""
+        batches = self._batches()
+        gradient = _unit(self._sum(self._gradient, batches, poll))
+        values = []
+        for radius in radii:
+            offsets = [radius * g for g in gradient]
+            with gradients_lib.perturbed(self._variables, offsets):
+                sums = self._sum(self._losses, batches, poll)
+            examples = int(sums["examples"])
+            values.append(float(sums["loss"]) / examples)
+        return values, examples
+
+    def top_eigenvalue(self, poll=lambda: None):
+        """The largest (not: largest in magnitude) eigenvalue of the Hessian."""
+        batches = self._batches()
+        examples = self._sum(self._losses, batches, poll)["examples"]
+        start = [
+            tf.random.stateless_normal(v.shape, [0, i], alg="philox")
+            for i, v in enumerate(self._variables)
+        ]
+        return _top_eigenvalue(
+            lambda vector: [
+                h / examples
+                for h in self._sum(self._product, batches, poll, vector)
+            ], start, self._iterations, self._tolerance)
+
+    def _batches(self):
+        iterator = iter(self._dataset)
+        return [next(iterator) for _ in range(self._num_batches)]
+
+    def _sum(self, function, batches, poll, *args):
+        total = None
+        for batch in batches:
+            values = function(batch, *args)
+            total = values if total is None else tf.nest.map_structure(
+                tf.add, total, values)
+            poll()
+        return total
+
+
+def _top_eigenvalue(product, start, iterations, tolerance):
+    """The largest eigenvalue of vector -> product, by Lanczos' method.
+
+    It takes fewer products than power iteration, and a large negative
+    eigenvalue does no harm. As vectors are orthogonalised to the last two only,
+    rounding makes it find eigenvalues again, which does no harm either.
+    """
+    vector = _unit(start)
+    previous, norm, value = [tf.zeros_like(v) for v in vector], 0.0, np.inf
+    diagonal, beside = [], []
+    for _ in range(iterations):
+        image = product(vector)
+        share = _dot(vector, image)
+        image = [h - share * v - norm * p
+                 for h, v, p in zip(image, vector, previous)]
+        diagonal.append(float(share))
+        projected = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+        before, value = value, float(np.linalg.eigvalsh(projected)[-1])
+        if abs(value - before) <= tolerance * abs(value):
+            break
+        norm = tf.linalg.global_norm(image)
+        beside.append(float(norm))
+        previous, vector = vector, _unit(image)
+    return value
+
+
+def _dot(a, b):
+    return tf.add_n([tf.reduce_sum(x * y) for x, y in zip(a, b)])
+
+
+def _unit(vector):
+    norm = tf.linalg.global_norm(vector)
+    return [tf.math.divide_no_nan(v, norm) for v in vector]

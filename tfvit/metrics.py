@@ -1,0 +1,198 @@
+"""What a run reports: metrics.jsonl, TensorBoard events, the progress line."""
+
+import json
+import os
+import time
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+
+class Writer:
+    """Writes scalars to WORKDIR/metrics.jsonl and scalars and images to
+    TensorBoard event files in WORKDIR.
+
+    Attributes:
+      size: bytes of metrics.jsonl so far.
+    """
+
+    def __init__(self, workdir):
+        """`workdir` may be None: then nothing is written."""
+        self.size = 0
+        self._path = None
+        if workdir is None:
+            self._events = tf.summary.create_noop_writer()
+            return
+        tf.io.gfile.makedirs(workdir)
+        self._path = os.path.join(workdir, "metrics.jsonl")
+        self._events = tf.summary.create_file_writer(os.fspath(workdir))
+
+    def rewind(self, size):
+        """Drops what was written after `size` bytes: a run resumed there."""
+        if self._path is None:
+            return
+        lines = b""
+        if size:
+            with tf.io.gfile.GFile(self._path, "rb") as f:
+                lines = f.read(size)
+        # Beside it first: killed in between, the run loses no line.
+        partial = f"{self._path}.part"
+        with tf.io.gfile.GFile(partial, "wb") as f:
+            f.write(lines)
+        tf.io.gfile.rename(partial, self._path, overwrite=True)
+        self.size = len(lines)
+
+    def scalars(self, step, values):
+        """Writes one line: {"step": step, "split/metric": value, ...}."""
+        if self._path is None:
+            return
+        line = json.dumps({"step": step, **values}) + "\n"
+        with tf.io.gfile.GFile(self._path, "ab") as f:
+            f.write(line.encode())
+        self.size += len(line.encode())
+        with self._events.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._events.flush()
+
+    def images(self, step, name, images):
+        """Writes images [B, H, W, 1 or 3] in [-1, 1] to TensorBoard."""
+        images = tf.clip_by_value((images + 1.0) / 2.0, 0.0, 1.0)
+        with self._events.as_default(step=step):
+            tf.summary.image(name, images, max_outputs=len(images))
+        self._events.flush()
+
+
+class Throughput:
+    """Examples per second of training alone, and the time that is left."""
+
+    def __init__(self):
+        self._since = None
+        self._examples = 0
+        self._seconds = 0.0
+
+    def pause(self):
+        """Stops the clock, for evaluation and saving."""
+        if self._since is not None:
+            self._seconds += time.monotonic() - self._since
+            self._since = None
+
+    def count(self, examples):
+        """Counts finished examples; the first call only starts the clock.
+
+        So the first step, which compiles, and the one after a pause, whose
+        start is not known, are not part of the rate.
+        """
+        now = time.monotonic()
+        if self._since is not None:
+            self._seconds += now - self._since
+            self._examples += examples
+        self._since = now
+
+    def rate(self):
+        """Examples per second so far; 0.0 before there is a measurement."""
+        return self._examples / self._seconds if self._seconds else 0.0
+
+
+_COUNTS = ("skipped", "skipped_updates")
+
+
+class NotFinite(FloatingPointError):
+    """A training metric is not finite.
+
+    Attributes:
+      step: number of updates, the offending one included.
+    """
+
+    def __init__(self, name, value, step):
+        super().__init__(f"{name} is {value} at step {step}")
+        self.step = int(step)
+
+
+class Window:
+    """Sums of the training metrics since the last log line.
+
+    The sums are float64 in the checkpoint's memory, and added one step at a
+    time, so that a resumed run logs the same bits. One call of the train
+    function stays in flight, so that Python does not wait for the device.
+    """
+
+    def __init__(self, memory):
+        self._memory = memory
+        self._memory.setdefault("window", {})
+        self._flying = None
+
+    def add(self, step, values):
+        """Takes the metrics {name: [n]} of the steps after `step`."""
+        self.settle()
+        self._flying = step, values
+
+    def settle(self):
+        """Waits for the call in flight and adds its metrics.
+
+        Raises:
+          NotFinite: a metric is not finite.
+        """
+        if self._flying is None:
+            return
+        (step, values), self._flying = self._flying, None
+        values = {k: np.asarray(v, np.float64) for k, v in values.items()}
+        # What loss scaling skipped is not finite, and no update.
+        updates = 1.0 - values.get("skipped_updates", 0.0)
+        # The loss first: it is the better known name of a problem.
+        for name in sorted(values, key=lambda name: (name != "loss", name)):
+            column = values[name]
+            counts = np.broadcast_to(
+                True if name in _COUNTS else updates > 0, column.shape)
+            bad = np.flatnonzero(counts & ~np.isfinite(column))
+            if bad.size:
+                raise NotFinite(name, column[bad[0]], step + bad[0] + 1)
+            sums = self._memory["window"].setdefault(name, [0.0, 0])
+            for value in column[counts]:
+                sums[0] += float(value)
+                sums[1] += 1
+
+    def forget(self):
+        """Drops the call in flight: the run has gone back."""
+        self._flying = None
+
+    def take(self):
+        """Returns {name: value} and starts a new window.
+
+        Values are means over the updates of the window, but for "skipped",
+        which counts examples, and "skipped_updates".
+        """
+        self.settle()
+        values = {
+            name: total if name in _COUNTS else total / n
+            for name, (total, n) in self._memory["window"].items() if n
+        }
+        self._memory["window"] = {}
+        return values
+
+
+def progress(step, total_steps, values, rate, batch_size):
+    """One line for people: step, percent, metrics, img/s, time left."""
+    parts = [f"step {step}/{total_steps} {100 * step / total_steps:.1f}%"]
+    parts += [f"{k.split('/')[-1]} {v:.4g}" for k, v in values.items()]
+    if rate:
+        seconds = int((total_steps - step) * batch_size / rate)
+        parts.append(f"{rate:.1f} img/s")
+        parts.append(f"ETA {seconds // 3600}:{seconds // 60 % 60:02}:"
+                     f"{seconds % 60:02}")
+    return "  ".join(parts)
+
+
+def log_parameters(params):
+    """Logs a table of {name: variable}: shapes, sizes, mean and spread."""
+    width = max(map(len, params))
+    rows = [f"{'parameter':{width}}  {'shape':20}{'size':>12}"
+            f"{'mean':>11}{'std':>11}"]
+    for name, variable in params.items():
+        value = variable.numpy()
+        rows.append(f"{name:{width}}  {str(value.shape):20}{value.size:>12,}"
+                    f"{value.mean():>11.2e}{value.std():>11.2e}")
+    total = sum(int(np.prod(v.shape)) for v in params.values())
+    rows.append(f"{'total':{width}}  {'':20}{total:>12,}")
+    logging.info("Parameters:\n%s", "\n".join(rows))
