@@ -1,0 +1,93 @@
+"""The architecture: imports point down the floors, each door has one user."""
+
+import ast
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parents[1]
+FLOORS = [  # Lowest first; a module may import from its own floor and below.
+    r"models|data|weights|losses|gradients|optim|schedules|scaling|cost",
+    r"loop|step|objectives|state|checkpoint|metrics|distribute|cluster|"
+    r"evaluators|serving|figures",
+    r"experiment|trainer|dry_run|launch|inference|predictor",
+    r"train|evaluate|export|predict|benchmark",
+]
+DOORS = {
+    "gin": r"launch|experiment",
+    "official": r"data/randaug",
+    "tensorflow_text": r"data/text",
+    "tensorflow_datasets": r"data/sources",
+    "scipy": r"weights/adapt",
+    "sklearn": r"data/digits",
+}
+
+
+def _modules():
+    for path in sorted((ROOT / "tfvit").rglob("*.py")):
+        if path.name != "__init__.py":
+            name = str(path.relative_to(ROOT / "tfvit").with_suffix(""))
+            yield name, ast.parse(path.read_text())
+
+
+def _imports(tree):
+    """Absolute dotted names that a module imports, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _floor(name):
+    first = name.split("/")[0]
+    return next(i for i, names in enumerate(FLOORS)
+                if re.fullmatch(names, first))
+
+
+def test_no_module_imports_from_a_floor_above():
+    for name, tree in _modules():
+        for imported in _imports(tree):
+            if imported.startswith("tfvit."):
+                other = "/".join(imported.split(".")[1:])
+                assert _floor(other) <= _floor(name), f"{name} -> {imported}"
+
+
+def test_no_cycles():
+    graph = {
+        name: {"/".join(i.split(".")[1:]) for i in _imports(tree)
+               if i.startswith("tfvit.")} for name, tree in _modules()
+    }
+    done = set()
+    while len(done) < len(graph):
+        ready = {n for n, deps in graph.items() if deps <= done} - done
+        assert ready, f"A cycle among {sorted(set(graph) - done)}"
+        done |= ready
+
+
+def test_each_third_party_package_has_one_door():
+    for name, tree in _modules():
+        for imported in _imports(tree):
+            door = DOORS.get(imported.split(".")[0])
+            assert not door or re.fullmatch(door, name), f"{name}: {imported}"
+
+
+def test_modules_are_imported_rather_than_names():
+    for name, tree in _modules():
+        for imported in _imports(tree):
+            if imported.startswith("tfvit."):
+                path = ROOT / imported.replace(".", "/")
+                assert path.is_dir() or path.with_suffix(".py").exists(), (
+                    f"{name} imports the name {imported}")
+
+
+def test_no_top_level_file_beside_the_fixed_layout():
+    allowed = {
+        "tfvit", "gin", "tools", "tests", "setup.cfg", "pyproject.toml",
+        "README.md", "LICENSE", ".ci", ".git", ".gitignore"
+    }
+    ignored = {".venv", ".pytest_cache", "runs", "build", "dist"}
+    found = {p.name for p in ROOT.iterdir()
+             if not p.name.endswith(".egg-info")}
+    assert found <= allowed | ignored
+    # It would shadow the gin package.
+    assert not (ROOT / "gin" / "__init__.py").exists()

@@ -1,0 +1,219 @@
+"""Measures a run's speed: python -m tfvit.benchmark --gin_file=gin/digits.gin.
+
+Training and inference, the input pipeline and the device each alone, and the
+share of the device's matrix product peak, measured in between. Trains on copies
+in memory; writes nothing but what --out and --profile ask for.
+"""
+
+import dataclasses
+import functools
+import json
+import time
+
+from absl import flags
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from tfvit import dry_run
+from tfvit import launch
+from tfvit import step as step_lib
+from tfvit import trainer
+
+_BATCH = flags.DEFINE_integer(
+    "batch", None, "Images a step over all replicas, if not the run's.")
+_STEPS = flags.DEFINE_integer("steps", 10, "How often each is timed.",
+                              lower_bound=1)
+_MATMUL = flags.DEFINE_integer(
+    "matmul", None, "Side of the square matrices whose product is the peak "
+    "(default 2048 on a CPU, else 8192).")
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
+_OUT = flags.DEFINE_string("out", None, "Also write the JSON to this file.")
+_PROFILE = flags.DEFINE_string(
+    "profile", None, "Directory for a TensorBoard trace of a few train steps.")
+
+
+def run(exp, *, steps, matmul=None, profile=None):
+    """Measures an experiment.
+
+    Args:
+      exp: an experiment.Experiment of a model with images as its one input.
+      steps: how often each is timed.
+      matmul: side of the matrices of the peak; None for a default.
+      profile: directory for a trace, or None.
+
+    Returns:
+      {what: number or text}. "core" is a replica.
+
+    Raises:
+      ValueError: something in the experiment cannot work.
+    """
+    strategy = exp.strategy()
+    trainer.check_replicas(exp, strategy)
+    model, params = trainer.build_model(exp, strategy)
+    if not model.inputs:  # Two towers.
+        raise ValueError(f"benchmark measures models of images alone, and "
+                         f"{model.name} takes texts, too.")
+    optimizer = exp.optimizer(exp.total_steps)
+    state = trainer.build_state(exp, params, optimizer, strategy)
+    jit = step_lib.use_jit(exp.jit, strategy)
+    data = trainer.build_data(exp, exp.train_source(), strategy)
+    batch = {k: strategy.experimental_local_results(v)[0]
+             for k, v in next(data).items()}
+    fixed = iter(strategy.distribute_datasets_from_function(
+        lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
+    train = trainer.build_step(exp, model, state, optimizer, strategy)
+    peak = functools.partial(_matmul_peak, strategy, model.compute_dtype,
+                             matmul)
+
+    logging.info("Compiling the train step.")
+    start = time.monotonic()
+    _settle(train(fixed, 1))
+    first = time.monotonic() - start
+    peaks = [peak()]
+    times = {}
+    for name, call in {
+            "device step": lambda: train(fixed, 1),
+            "training": lambda: train(data, 1),
+            "input": lambda: next(data),
+            **_parts(model, strategy, batch, jit)
+    }.items():
+        logging.info("Timing %s.", name)
+        _settle(call())
+        times[name] = _time(call, steps)
+    peaks.append(peak())
+    if profile:
+        with tf.profiler.experimental.Profile(profile):
+            _time(lambda: train(data, 1), min(steps, 5))
+    return {
+        "device": _device(strategy), "cores": strategy.num_replicas_in_sync,
+        "model": model.name, "image size": list(model.input_shape[1:3]),
+        "batch": exp.batch_size, "precision": exp.precision,
+        "compiler": "XLA" if jit else "graph",
+        **_summary(exp, model, strategy, times, first, max(peaks)),
+    }
+
+
+def _summary(exp, model, strategy, times, first, peak):
+    """What follows from seconds {name: [steps]}."""
+    middle = {name: float(np.median(values)) for name, values in times.items()}
+    step, work = middle["device step"], dry_run.forward_flops(model)
+    cores = strategy.num_replicas_in_sync
+    rate = lambda name: exp.batch_size / middle[name]
+    # Training is a forward pass and twice as much for the gradients; what remat
+    # computes again is no use of the device.
+    used = lambda name, passes: passes * work * rate(name) / (peak * cores)
+    return {
+        "training img/s": rate("training"),
+        "training img/s per core": rate("training") / cores,
+        "training ms per step": 1e3 * middle["training"],
+        "training ms per step, p90":
+            1e3 * float(np.percentile(times["training"], 90)),
+        "compile s": first - step,
+        "input alone img/s": rate("input"),
+        "device alone img/s": rate("device step"),
+        "inference img/s": rate("inference"),
+        "inference img/s per core": rate("inference") / cores,
+        "inference ms per batch": 1e3 * middle["inference"],
+        "inference ms per batch, p90":
+            1e3 * float(np.percentile(times["inference"], 90)),
+        "step: forward ms": 1e3 * middle["forward"],
+        "step: backward ms": 1e3 * (middle["gradients"] - middle["forward"]),
+        "step: loss, update ms": 1e3 * (step - middle["gradients"]),
+        "step: waiting for input ms": 1e3 * (middle["training"] - step),
+        "matmul peak per core, GFLOP/s": peak / 1e9,
+        "forward GFLOP per image": work / 1e9,
+        "utilisation, training": used("device step", 3),
+        "utilisation, inference": used("inference", 1),
+    }
+
+
+def _parts(model, strategy, batch, jit):
+    """{name: a call on every replica} of what a step is made of."""
+    variables = model.trainable_variables
+
+    def inference(images):
+        return model(images, training=False)
+
+    def forward(images):
+        return tf.reduce_mean(model(images, training=True))
+
+    def gradients(images):
+        with tf.GradientTape() as tape:
+            value = forward(images)
+        return tf.linalg.global_norm(tape.gradient(
+            value, variables,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+    def everywhere(function):
+        compiled = tf.function(function, jit_compile=jit)
+
+        @tf.function
+        def call(images):
+            return strategy.run(lambda images: compiled(images), (images,))
+
+        return functools.partial(call, batch["images"])
+
+    return {f.__name__: everywhere(f) for f in (inference, forward, gradients)}
+
+
+def _matmul_peak(strategy, dtype, side):
+    """The best of ten products on the first replica, in FLOP/s."""
+    device = strategy.extended.worker_devices[0]
+    side = side or (2048 if "CPU" in device else 8192)
+    product = tf.function(tf.matmul)
+    with tf.device(device):
+        x = tf.cast(tf.random.stateless_normal([side, side], [0, 0]), dtype)
+        _settle(product(x, x))
+        return 2 * side**3 / min(_time(lambda: product(x, x), 10))
+
+
+def _settle(values):
+    """Waits until tensors are there, for little of them to copy."""
+    for value in tf.nest.flatten(values, expand_composites=True):
+        tf.reshape(value, [-1])[:1].numpy()
+
+
+def _time(call, times):
+    """Seconds of each of several calls."""
+    seconds = []
+    for _ in range(times):
+        start = time.monotonic()
+        _settle(call())
+        seconds.append(time.monotonic() - start)
+    return seconds
+
+
+def _device(strategy):
+    """A name for the hardware of a replica."""
+    name = strategy.extended.worker_devices[0]
+    for device in tf.config.list_physical_devices():
+        if device.device_type in name and device.device_type != "CPU":
+            details = tf.config.experimental.get_device_details(device)
+            return details.get("device_name", device.device_type)
+    return "CPU"
+
+
+def table(values):
+    """The measurements as lines for people."""
+    width = max(map(len, values))
+    return "\n".join(
+        f"{name:{width}}  " + (f"{value:,.4g}" if isinstance(value, float) else
+                               str(value)) for name, value in values.items())
+
+
+def main(exp, workdir):
+    del workdir
+    if _BATCH.value:
+        exp = dataclasses.replace(exp, batch_size=_BATCH.value)
+    values = run(exp, steps=_STEPS.value, matmul=_MATMUL.value,
+                 profile=_PROFILE.value)
+    text = json.dumps(values, indent=1)
+    if _OUT.value:
+        with tf.io.gfile.GFile(_OUT.value, "w") as f:
+            f.write(text + "\n")
+    print(text if _JSON.value else table(values))
+
+
+if __name__ == "__main__":
+    launch.run(main, writes=lambda: False)

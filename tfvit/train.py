@@ -1,0 +1,26 @@
+"""Trains: python -m tfvit.train --gin_file=gin/b16_cifar10.gin.
+
+With --dry_run everything is built and traced, what it would cost is printed,
+and nothing is trained or written.
+"""
+
+from absl import flags
+
+from tfvit import dry_run
+from tfvit import launch
+from tfvit import trainer
+
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Build and trace the run, print its size, FLOPs, memory "
+    "and what it would load, and stop. Writes nothing.")
+
+
+def main(exp, workdir):
+    if _DRY_RUN.value:
+        print(dry_run.table(dry_run.report(exp, workdir)))
+    else:
+        trainer.train(exp, workdir)
+
+
+if __name__ == "__main__":
+    launch.run(main, writes=lambda: not _DRY_RUN.value)
