@@ -1,0 +1,117 @@
+"""From a checkpoint to files that classify images, on the command line."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from tests import lit_gin
+from tests.serving import samples
+from tfvit.models import vit
+from tfvit.weights import names
+from tfvit.weights import npz
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RUN = """
+from __gin__ import dynamic_registration
+include 'gin/models/tiny.gin'
+include 'gin/recipes/published.gin'
+NUM_CLASSES = 10
+IMAGE_SIZE = 32
+"""
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([sys.executable, "-m", *map(str, arguments)],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_an_export_that_predicts_the_same(tmp_path):
+    gin_file, file = tmp_path / "tiny.gin", tmp_path / "a.npz"
+    gin_file.write_text(RUN)
+    model = vit.vit(num_classes=10, image_size=32, patch_size=8, width=16,
+                    depth=2, num_heads=2, mlp_dim=32)
+    rng = np.random.default_rng(0)
+    npz.save(str(file), {
+        names.of(v): rng.normal(scale=0.3, size=v.shape).astype(np.float32)
+        for v in model.weights})
+    workdir, out = tmp_path / "run", tmp_path / "exports"
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, kind in enumerate(["png", "jpeg", "bmp"]):
+        (images / f"{i}.{kind}").write_bytes(samples.encoded(kind, seed=i))
+    (images / "3.jpg").write_bytes(b"rubbish")
+
+    run("tools.import_jax", f"--gin_file={gin_file}", f"--npz={file}",
+        f"--workdir={workdir}")
+    printed = run("tfvit.export", f"--workdir={workdir}", f"--out={out}")
+    assert f"Wrote {out}/1" in printed and "tensorflow/serving" in printed
+    sheet, features = tmp_path / "sheet.png", tmp_path / "features.npy"
+    of_run = run("tfvit.predict", images, f"--model={workdir}", "--json",
+                 f"--features={features}", f"--sheet={sheet}")
+    of_export = run("tfvit.predict", images, f"--model={out}", "--csv")
+    rows = [json.loads(line) for line in of_run.splitlines()]
+    lines = list(csv.DictReader(of_export.splitlines()))
+    for row in rows[:3]:
+        same = [line for line in lines if line["file"] == row["file"]]
+        assert [line["class"] for line in same] == [
+            entry["class"] for entry in row["classes"]]
+        np.testing.assert_allclose([float(line["score"]) for line in same],
+                                   [entry["score"] for entry in row["classes"]],
+                                   atol=1e-5)
+    assert "cut short" in rows[3]["error"] and "cut short" in lines[-1]["error"]
+    assert np.load(features).shape == (4, 16)
+    assert np.asarray(Image.open(sheet).convert("L")).std() > 10
+
+    printed = run("tfvit.export", f"--workdir={workdir}", f"--out={out}",
+                  "--format=tflite")
+    assert f"Wrote {out}/2" in printed
+    report = json.loads((out / "2" / "export.json").read_text())["tflite"]
+    assert report["max_difference"] < 1e-4
+
+    look = tmp_path / "look"
+    run("tools.attention", images / "1.jpeg", f"--model={workdir}",
+        f"--out={look}")
+    for name in "1_1.png", "filters.png", "positions.png":
+        assert np.asarray(Image.open(look / name).convert("L")).std() > 10
+
+
+@pytest.mark.slow
+def test_a_lit_becomes_an_export_that_chooses_the_same_words(tmp_path, golden):
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "cat", "dog", "a"]))
+    gin_file, file = tmp_path / "lit.gin", tmp_path / "lit.npz"
+    gin_file.write_text(lit_gin.LIT + f"""
+text.wordpiece.vocab = '{tmp_path}/vocab.txt'
+""")
+    npz.save(str(file), {
+        name: array for name, array in golden("lit_text_transformer").items()
+        if name.startswith("params/")})
+    workdir, out = tmp_path / "run", tmp_path / "exports"
+    image = tmp_path / "image.png"
+    image.write_bytes(samples.encoded())
+    run("tools.import_jax", f"--gin_file={gin_file}", f"--npz={file}",
+        f"--workdir={workdir}")
+    assert f"Wrote {out}/1" in run("tfvit.export", f"--workdir={workdir}",
+                                   f"--out={out}")
+    answers = []
+    for model in (workdir, out):
+        printed = run("tfvit.predict", image, f"--model={model}", "--json",
+                      "--zeroshot=a cat, a dog",
+                      f"--features={tmp_path}/features.npy")
+        answers.append(json.loads(printed))
+    assert np.load(tmp_path / "features.npy").shape == (1, 24)
+    scores = [entry["score"] for entry in answers[0]["classes"]]
+    assert {entry["class"] for entry in answers[0]["classes"]} == {
+        "a cat", "a dog"}
+    np.testing.assert_allclose(sum(scores), 1, rtol=1e-5)
+    np.testing.assert_allclose(
+        scores, [entry["score"] for entry in answers[1]["classes"]], atol=1e-5)

@@ -1,0 +1,170 @@
+"""A finished model, from a run's directory or a published checkpoint's name."""
+
+from collections.abc import Callable
+import dataclasses
+import os
+
+from absl import logging
+import tensorflow as tf
+import tf_keras
+
+from tfvit import checkpoint as checkpoint_lib
+from tfvit import launch
+from tfvit import trainer
+from tfvit.data import class_names as class_names_lib
+from tfvit.data import decoding
+from tfvit.data import source
+from tfvit.models import lit
+from tfvit.serving import graph
+from tfvit.serving import lit as lit_server
+from tfvit.weights import published
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What is needed to use a model.
+
+    Attributes:
+      name: of the directory or checkpoint.
+      model: tf_keras.Model, images [B, H, W, 3] in [-1, 1] -> logits [B, C];
+        or a models.lit.LiT.
+      step: of the checkpoint; 0 of published ones.
+      ops: evaluation's preprocessing, from an encoded image to [H, W, 3].
+      class_names: of the C classes; [] of a LiT.
+      link: "softmax" or "sigmoid", as the loss has it.
+      config: the gin config as text.
+      precision: of the computations.
+      tokenizer: of a LiT, one of data.text; else None.
+    """
+    name: str
+    model: tf_keras.Model
+    step: int
+    ops: list
+    class_names: list
+    link: str
+    config: str
+    precision: str
+    tokenizer: Callable | None = None
+
+    def server(self, *, top_k=5, jit=False):
+        """A graph.Server, or serving.lit.Server, of this model."""
+        if self.tokenizer:
+            return lit_server.Server(model=self.model, ops=self.ops,
+                                     tokenizer=self.tokenizer, jit=jit)
+        return graph.Server(model=self.model, ops=self.ops, top_k=top_k,
+                            class_names=self.class_names, link=self.link,
+                            jit=jit)
+
+    def record(self):
+        """What an export notes about its model, for JSON."""
+        return {
+            "model": self.name,
+            "step": self.step,
+            "precision": self.precision,
+            "link": self.link,
+            "preprocessing": [decoding.op_name(op) for op in self.ops],
+        }
+
+
+def load(where, *, checkpoint="last", labels=None, precision=None):
+    """Builds a model and loads its weights.
+
+    Args:
+      where: a run's directory, or anything that weights.fetch.resolve takes,
+        such as imagenet21k+imagenet2012/ViT-B_16-224.
+      checkpoint: "last", "best" or a step; of a run.
+      labels: file of class names, or "imagenet2012" or "imagenet21k". None:
+        the run's labels.txt, else those of the published models.
+      precision: see experiment.Experiment; None for the run's.
+
+    Raises:
+      ValueError, OSError: it cannot be loaded, says why.
+    """
+    is_run = tf.io.gfile.isdir(where)
+    if is_run:
+        exp, config = launch.existing(where)
+    else:
+        exp, config = launch.described(*published.gin_of(where))
+    if precision:
+        exp = dataclasses.replace(exp, precision=precision)
+    strategy = tf.distribute.get_strategy()
+    model, params = trainer.build_model(exp, strategy)
+    if is_run:
+        step = checkpoint_lib.restore_for_inference(where, params, checkpoint)
+    else:
+        exp.init(model)
+        step = 0
+    common = {
+        "name": os.path.basename(os.path.normpath(where)), "model": model,
+        "step": step, "config": config, "precision": exp.precision
+    }
+    if isinstance(model, lit.LiT):
+        evaluator = _evaluator(exp, model, _captioned(model.img),
+                               _labelled(model.img))
+        return Trained(
+            **common, ops=evaluator.ops, class_names=[],
+            tokenizer=evaluator.tokenizer,
+            link="softmax" if model.b is None else "sigmoid")
+    num_classes = model.output_shape[-1]
+    return Trained(
+        **common, ops=_evaluator(exp, model, _labelled(model)).ops,
+        class_names=_class_names(where if is_run else None, labels,
+                                 num_classes),
+        link="sigmoid" if decoding.op_name(exp.loss) == "sigmoid_xent" else
+        "softmax")
+
+
+def _evaluator(exp, model, *stand_ins):
+    """The first evaluator, which says how inputs are preprocessed.
+
+    It is built without its data, which need not be on this machine: on the
+    first of the stand-ins that it takes.
+    """
+    for name, make in exp.evaluators.items():
+        for stand_in in stand_ins:
+            try:
+                evaluator = make(name=name, model=model, jit=False,
+                                 strategy=tf.distribute.get_strategy(),
+                                 source=lambda stand_in=stand_in: stand_in)
+            except ValueError:
+                if stand_in is stand_ins[-1]:
+                    raise
+                continue
+            logging.info("Preprocessing as evaluator %r does.", name)
+            return evaluator
+    raise ValueError("Experiment.evaluators is empty: it defines how images "
+                     "are preprocessed. Bind one, for example as "
+                     "gin/recipes/published.gin does.")
+
+
+def _labelled(model):
+    """A source of one image with a label."""
+    return _one(model, [str(i) for i in range(model.output_shape[-1])],
+                lambda index: index)
+
+
+def _captioned(model):
+    """A source of one image with a caption."""
+    return _one(model, (), lambda index: tf.constant([""]))
+
+
+def _one(model, class_names, label):
+    return source.Indexed(
+        num_examples=1, class_names=class_names,
+        fetch=lambda index: {
+            "image": tf.zeros(model.input_shape[1:], tf.uint8),
+            "label": label(index), "name": "stand-in"
+        })
+
+
+def _class_names(workdir, labels, num_classes):
+    if labels:
+        names = class_names_lib.read(labels)
+        if len(names) != num_classes:
+            raise ValueError(f"--labels={labels} names {len(names)} classes, "
+                             f"the model has {num_classes}.")
+        return names
+    path = os.path.join(workdir or "", "labels.txt")
+    if workdir and tf.io.gfile.exists(path):
+        return class_names_lib.read(path)
+    return class_names_lib.published(num_classes)

@@ -1,0 +1,98 @@
+"""The model alone, images -> logits, as TensorFlow Lite or ONNX file.
+
+Each file is run once, and its logits compared with the Keras model's.
+"""
+
+import os
+import tempfile
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+FORMATS = ("tflite", "tflite_float16", "tflite_int8", "onnx")
+_OPSET = 17  # ONNX; the first with LayerNormalization.
+# Largest difference of logits, in shares of the largest logit. Half precision
+# keeps 11 bits; int8 depends on the model, so it is only reported.
+_TOLERANCE = {"tflite": 1e-4, "tflite_float16": 2e-2, "onnx": 1e-4}
+
+
+def convert(server, kind, images):
+    """Returns (bytes of the file, how it compares with the Keras model).
+
+    Args:
+      server: a graph.Server with float32 computations.
+      kind: one of FORMATS. float16 stores weights in half precision; int8
+        weights and, where TensorFlow Lite can, activations. Input and output
+        are float32 always.
+      images: float32 [N, H, W, 3] in [-1, 1], to compare on and to find the
+        range of activations of int8.
+
+    Raises:
+      ValueError: the converter cannot, or the file computes something else.
+      ImportError: tf2onnx or onnxruntime is missing.
+    """
+    expected = server.logits(tf.constant(images))["logits"].numpy()
+    if kind == "onnx":
+        data, logits = _onnx(server, images)
+    else:
+        data, logits = _tflite(server, kind, images)
+    report = {
+        "images": len(images),
+        "max_difference": float(np.abs(logits - expected).max()),
+        "largest_logit": float(np.abs(expected).max()),
+        "same_class": float(
+            np.mean(logits.argmax(-1) == expected.argmax(-1))),
+    }
+    logging.info("%s against Keras: %s", kind, report)
+    limit = _TOLERANCE.get(kind, np.inf) * max(report["largest_logit"], 1.0)
+    if not report["max_difference"] <= limit:
+        raise ValueError(f"The {kind} file differs from the Keras model by "
+                         f"{report['max_difference']}, more than {limit}.")
+    return data, report
+
+
+def _tflite(server, kind, images):
+    function = server.signatures()["images"]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function], server)
+    if kind != "tflite":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "tflite_float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind == "tflite_int8":
+        converter.representative_dataset = lambda: (
+            [image[np.newaxis]] for image in images)
+    data = converter.convert()
+    interpreter = tf.lite.Interpreter(model_content=data)
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    logits = []
+    for image in images:
+        interpreter.resize_tensor_input(source, [1, *image.shape])
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(source, image[np.newaxis])
+        interpreter.invoke()
+        logits.append(interpreter.get_tensor(target)[0])
+    return data, np.stack(logits)
+
+
+def _onnx(server, images):
+    try:
+        import onnxruntime
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError("Exporting to ONNX needs two more packages: "
+                          "pip install tfvit[onnx]") from error
+    function = tf.function(lambda images: server.logits(images)["logits"],
+                           autograph=False)
+    spec = tf.TensorSpec([None, *server.image_shape], tf.float32, "images")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.onnx")
+        tf2onnx.convert.from_function(function, input_signature=[spec],
+                                      opset=_OPSET, output_path=path)
+        with open(path, "rb") as f:
+            data = f.read()
+    session = onnxruntime.InferenceSession(
+        data, providers=["CPUExecutionProvider"])
+    return data, session.run(None, {"images": images})[0]

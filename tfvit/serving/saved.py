@@ -1,0 +1,212 @@
+"""Writes OUT/VERSION/, a SavedModel as TensorFlow Serving wants it."""
+
+import contextlib
+import json
+import os
+import uuid
+
+from absl import logging
+import tensorflow as tf
+
+from tfvit.data import class_names as class_names_lib
+from tfvit.serving import warmup
+
+
+def versions(out):
+    """Sorted numbers of the versions in a folder of exports."""
+    if not tf.io.gfile.isdir(out):
+        return []
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(out))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def next_version(out, step):
+    """`step`, or the next number after what is there; at least 1."""
+    there = versions(out)
+    wanted = max(step, 1)
+    return wanted if wanted not in there else there[-1] + 1
+
+
+def write(server, *, out, step, class_names, config, record, model_name,
+          warmup_batches):
+    """Writes a new version: all of it or, if that fails, nothing.
+
+    Args:
+      server: a graph.Server or lit.Server.
+      out: folder of the versions; may be gs://.
+      step: of the checkpoint, the wanted version.
+      class_names: of the classes, for assets/labels.txt; () for none.
+      config: gin config of the run, for assets/config.gin.
+      record: what else is to be known, for assets/export.json.
+      model_name: under which the server will have the model.
+      warmup_batches: batch sizes to warm up.
+
+    Returns:
+      The version's folder.
+    """
+    def fill(folder):
+        signatures = server.signatures()
+        with _quiet():
+            tf.saved_model.save(server, folder, signatures=signatures)
+        _write_assets(folder, signatures, class_names, config, record,
+                      model_name)
+        _write_warmup(folder, server, model_name, warmup_batches)
+
+    return new_version(out, step, fill)
+
+
+def new_version(out, step, fill):
+    """Makes OUT/VERSION/ of what fill(folder) writes; returns its path."""
+    # No number, so that a server that watches the folder does not load it.
+    folder = os.path.join(out, f".unfinished-{uuid.uuid4().hex}")
+    tf.io.gfile.makedirs(folder)
+    try:
+        fill(folder)
+        return _publish(folder, out, step)
+    finally:
+        if tf.io.gfile.exists(folder):
+            tf.io.gfile.rmtree(folder)
+
+
+def write_file(data, *, kind, out, step, class_names, config, record):
+    """Writes a new version with model.tflite or model.onnx.
+
+    Args:
+      data: bytes of the file.
+      kind: one of convert.FORMATS.
+      out, step, class_names, config, record: see write.
+
+    Returns:
+      The version's folder.
+    """
+    files = {
+        f"model.{kind.split('_')[0]}": data,
+        "config.gin": config,
+        "export.json": json.dumps(record, indent=2),
+        "labels.txt": "".join(f"{name}\n" for name in class_names),
+    }
+
+    def fill(folder):
+        for name, content in files.items():
+            mode = "wb" if isinstance(content, bytes) else "w"
+            with tf.io.gfile.GFile(os.path.join(folder, name), mode) as f:
+                f.write(content)
+
+    return new_version(out, step, fill)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TensorFlow logs every variable of every signature."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _publish(folder, out, step):
+    """Moves the finished folder to a version that nobody else has taken."""
+    while True:
+        target = os.path.join(out, str(next_version(out, step)))
+        try:
+            tf.io.gfile.rename(folder, target)
+            return target
+        except (tf.errors.AlreadyExistsError,
+                tf.errors.FailedPreconditionError):
+            if not tf.io.gfile.exists(target):
+                raise
+            logging.info("%s was just taken.", target)
+
+
+def _write_assets(folder, signatures, class_names, config, record, model_name):
+    assets = os.path.join(folder, "assets")
+    tf.io.gfile.makedirs(assets)
+    if class_names:
+        class_names_lib.write(class_names, os.path.join(assets, "labels.txt"))
+    signatures = {
+        name: {
+            "inputs": _specs({
+                spec.name: spec
+                for spec in function.structured_input_signature[0]
+            }),
+            "outputs": _specs(function.structured_outputs),
+        } for name, function in signatures.items()
+    }
+    for name, text in {
+            "config.gin": config,
+            "export.json": json.dumps({**record, "signatures": signatures},
+                                      indent=2),
+            "README.md": readme(record, signatures, model_name),
+    }.items():
+        with tf.io.gfile.GFile(os.path.join(assets, name), "w") as f:
+            f.write(text)
+
+
+def _specs(tensors):
+    return {
+        name: f"{tensor.dtype.name} [" + ", ".join(
+            "B" if i == 0 and size is None else "?" if size is None else
+            str(size) for i, size in enumerate(tensor.shape)) + "]"
+        for name, tensor in sorted(tensors.items())
+    }
+
+
+def readme(record, signatures, model_name):
+    """Text of assets/README.md."""
+    probabilities = f"{record['link']} of the logits; names: labels.txt."
+    if "embed_texts" in signatures:
+        probabilities = (
+            f"{record['link']} of temperature x similarity, plus the bias if "
+            "there is one. Tokens are made in the graph: Python must `import "
+            "tensorflow_text` before it loads this.")
+    lines = [
+        f"# {model_name}", "", f"Exported by tfvit: {record['model']}, step "
+        f"{record['step']}, {record['precision']}.", "",
+        "Preprocessing, which is part of the graph: " +
+        ", ".join(record["preprocessing"]) + " (settings: config.gin).",
+        f"Probabilities: {probabilities}",
+        "A file that cannot be read has its reason in `error`, else \"\"; its "
+        "other outputs are 0, -1 or \"\".", "", "## Signatures"
+    ]
+    for name, signature in signatures.items():
+        lines += ["", f"### {name}"]
+        lines += [f"- in `{k}`: {v}" for k, v in signature["inputs"].items()]
+        lines += [f"- out `{k}`: {v}" for k, v in signature["outputs"].items()]
+    return "\n".join(lines + [""])
+
+
+def serving_help(out, model_name, batches):
+    """How to start TensorFlow Serving, with batching."""
+    folder = out if "://" in out else os.path.abspath(out)
+    sizes = "\n".join(f"allowed_batch_sizes: {b}" for b in sorted(set(batches)))
+    return f"""\
+1. Optional: one big batch is faster than many small ones. As batching.txt:
+
+max_batch_size {{ value: {max(batches)} }}
+batch_timeout_micros {{ value: 2000 }}
+num_batch_threads {{ value: 4 }}
+max_enqueued_batches {{ value: 100 }}
+{sizes}
+
+2. Serve (without batching: leave out all that names it):
+
+docker run --rm -p 8500:8500 -p 8501:8501 \\
+  -v "{folder}:/models/{model_name}" \\
+  -v "$PWD/batching.txt:/batching.txt" -e MODEL_NAME={model_name} \\
+  tensorflow/serving --enable_batching --batching_parameters_file=/batching.txt
+
+3. Ask:
+
+python -m tools.serve_client --model={model_name} IMAGE..."""
+
+
+def _write_warmup(folder, server, model_name, batches):
+    if not batches:
+        return
+    path = os.path.join(folder, warmup.PATH)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    warmup.write(path, [request for size in batches
+                        for request in server.warmup_requests(size)],
+                 model_name=model_name)

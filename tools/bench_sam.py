@@ -1,0 +1,80 @@
+"""Times a train step with the plain gradient, SAM and GSAM, in one process:
+
+    python -m tools.bench_sam --gin_file=gin/digits.gin --rounds=20
+
+The three take turns, so that a busy machine slows them alike; times are medians
+over the rounds. Model, optimizer, precision and strategy are the run's, the
+images are random.
+"""
+
+import dataclasses
+import functools
+import time
+
+from absl import app
+from absl import flags
+import numpy as np
+import tensorflow as tf
+
+from tfvit import gradients
+from tfvit import launch
+from tfvit import trainer
+
+_BATCH = flags.DEFINE_integer("batch", None, "Images a step, if not the run's.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "How often each is timed.")
+_STEPS = flags.DEFINE_integer("steps", 5, "Steps in a round.")
+_METHODS = {
+    "plain": gradients.plain,
+    "sam": functools.partial(gradients.sam, rho=0.05),
+    "gsam": functools.partial(gradients.gsam, rho_min=0.05, rho_max=0.2,
+                              lr_min=0.0, lr_max=1.0, alpha=0.4),
+}
+
+
+def build(exp, batch_size):
+    """{method: () -> None, which trains --steps steps}."""
+    strategy = exp.strategy()
+    model, params = trainer.build_model(exp, strategy)
+    optimizer = exp.optimizer(exp.total_steps)
+    state = trainer.build_state(exp, params, optimizer, strategy)
+    shape = [batch_size // strategy.num_replicas_in_sync,
+             *model.input_shape[1:]]
+    batch = {
+        "images": tf.random.stateless_uniform(shape, [0, 0], -1.0, 1.0),
+        "labels": tf.range(shape[0], dtype=tf.int64) % model.output_shape[-1]
+    }
+    iterator = iter(strategy.distribute_datasets_from_function(
+        lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
+
+    def runner(method):
+        train = trainer.build_step(
+            dataclasses.replace(exp, gradients=method), model, state,
+            optimizer, strategy)
+        # Reading the loss waits for the last step.
+        return lambda: train(iterator, _STEPS.value)["loss"].numpy()
+
+    return {name: runner(method) for name, method in _METHODS.items()}
+
+
+def main(argv):
+    if argv[1:]:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    exp = launch.experiment_from_flags()
+    runners = build(exp, _BATCH.value or exp.batch_size)
+    times = {name: [] for name in runners}
+    for run in runners.values():
+        run()  # Traces and compiles.
+    for _ in range(_ROUNDS.value):
+        for name, run in runners.items():
+            start = time.monotonic()
+            run()
+            times[name].append((time.monotonic() - start) / _STEPS.value * 1e3)
+    plain = np.median(times["plain"])
+    for name, values in times.items():
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        print(f"{name:8}{middle:9.1f} ms a step (quartiles {low:.1f}, "
+              f"{high:.1f})  {middle / plain:.2f} x plain")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,206 @@
+"""Trains a grid of settings, one run after the other, and finds the best:
+
+    python -m tools.sweep --gin_file=gin/b16_cifar10.gin --dir=runs/b16_sweep \
+      --grid="optim.sgd.lr = 0.003 | 0.01 | 0.03" \
+      --grid="experiment.Experiment.total_steps = 2_500 | 10_000"
+
+Each --grid is a gin binding whose values are separated by |, or a file of such
+lines: gin/sweeps/ has those of the papers. The whole grid is checked before the
+first run starts. --dry_run prints the commands instead, to be run elsewhere.
+
+The same command goes on where it was stopped (Ctrl-C and SIGTERM save the run)
+and does not train finished runs again. A run that diverges is left out. The
+table marks the run whose --metric is best after the last step; choose by a
+validation split, and report what `test` says of the run so chosen.
+"""
+
+import itertools
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from tfvit import launch
+from tools import runs as runs_lib
+
+_GRID = flags.DEFINE_multi_string("grid", [], "Settings to try; see above.")
+_DIR = flags.DEFINE_string("dir", None, "Folder of the runs.")
+_METRIC = flags.DEFINE_string("metric", "val/accuracy", "What decides.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands only.")
+
+
+def points(grid):
+    """[[binding, ...], ...]: every combination of the lines of a grid.
+
+    Raises:
+      ValueError: a line is no binding.
+    """
+    axes = []
+    for entry in grid:
+        if os.path.isfile(entry):
+            with open(entry, encoding="utf-8") as f:
+                lines = [re.sub(r"#.*", "", line).strip() for line in f]
+        else:
+            lines = [entry]
+        for line in filter(None, lines):
+            name, equals, values = map(str.strip, line.partition("="))
+            choices = [value.strip() for value in values.split("|")]
+            if not (name and equals and all(choices)):
+                raise ValueError(f"--grid={line!r} is neither a file nor "
+                                 "'name = value | value'.")
+            axes.append([f"{name} = {value}" for value in choices])
+    return [list(point) for point in itertools.product(*axes)]
+
+
+def directory(folder, point):
+    """FOLDER/lr=0.01,total_steps=500 for a list of bindings."""
+    parts = []
+    for binding in point:
+        name, value = binding.split(" = ", 1)
+        parts.append(f"{name.split('.')[-1]}={value}")
+    return os.path.join(folder, re.sub(r"[^\w.=,+-]+", "_", ",".join(parts)))
+
+
+def plan(grid, folder, metric):
+    """{directory: (bindings, config, total_steps)} of the runs of a grid.
+
+    Raises:
+      ValueError: gin or Experiment refuses a point, two share a directory, or
+        no evaluator gives the metric.
+    """
+    runs = {}
+    for point in grid:
+        exp, config = launch.described([], point)
+        evaluator = metric.split("/")[0]
+        if evaluator not in exp.evaluators:
+            raise ValueError(
+                f"--metric={metric} must start with the name of an evaluator; "
+                f"there are: {', '.join(exp.evaluators) or 'none'}.")
+        run = directory(folder, point)
+        if run in runs:
+            raise ValueError(f"--grid: two settings would share {run}.")
+        runs[run] = point, config, exp.total_steps
+    return runs
+
+
+def command(files, bindings, workdir):
+    """The words of the command that trains one run."""
+    return [sys.executable, "-m", "tfvit.train", f"--workdir={workdir}",
+            *(f"--gin_file={file}" for file in files),
+            *(f"--gin_bindings={binding}" for binding in bindings)]
+
+
+def train(words):
+    """Runs a command; returns (exit code, whether a signal asked to stop).
+
+    Ctrl-C and SIGTERM go on to it as SIGTERM, so that it saves.
+    """
+    asked = []
+    process = None
+
+    def stop(number, frame):
+        del frame
+        asked.append(number)
+        if process:
+            process.send_signal(signal.SIGTERM)
+
+    previous = {number: signal.signal(number, stop)
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        # A session of its own: the terminal's Ctrl-C would kill it unsaved.
+        process = subprocess.Popen(words, start_new_session=True)
+        if asked:
+            process.send_signal(signal.SIGTERM)
+        return process.wait(), bool(asked)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def value(run, metric, total_steps):
+    """Metric after a run's last step; None where it has not got so far."""
+    step, last = runs_lib.curves(run).get(metric, [(0, None)])[-1]
+    return last if step == total_steps else None
+
+
+def best(values, metric):
+    """The run of the best value, or None. Values may be None, or NaN."""
+    sign = -1 if runs_lib.smaller_is_better(metric) else 1
+    finished = [run for run, value in values.items()
+                if value is not None and math.isfinite(value)]
+    return max(finished, key=lambda run: sign * values[run], default=None)
+
+
+def report(values, metric):
+    """Yields the lines of a table, the best finished run marked with *."""
+    runs = [run for run in values
+            if os.path.exists(os.path.join(run, "config.gin"))]
+    winner = best(values, metric)
+    rows = [{"": "*" if run == winner else "", **row}
+            for run, row in zip(runs, runs_lib.rows(runs, best=False))]
+    yield from runs_lib.aligned(*runs_lib.table(rows))
+    if winner:
+        yield f"Best {metric}: {values[winner]:.5g}, {winner}"
+
+
+def sweep(runs, files, bindings, metric):
+    """Trains what is not finished; returns the runs that diverged.
+
+    Raises:
+      ValueError: a run failed otherwise, as the next would, or it does not
+        report the metric.
+    """
+    diverged = []
+    for number, (run, (point, config, total_steps)) in enumerate(
+            runs.items(), 1):
+        launch.save_config(config, run)  # Refuses results of other settings.
+        if value(run, metric, total_steps) is not None:
+            continue
+        logging.info("Run %d of %d: %s", number, len(runs), run)
+        code, stopped = train(command(files, [*bindings, *point], run))
+        if stopped or code == launch.PREEMPTED:
+            sys.exit(launch.PREEMPTED)  # The same command goes on.
+        if code == launch.DIVERGED:
+            diverged.append(run)
+        elif code:
+            raise ValueError(f"{run} ended with exit code {code}; its last "
+                             "lines say why.")
+        elif value(run, metric, total_steps) is None:
+            known = [name for name in runs_lib.curves(run)
+                     if not name.startswith("train/")]
+            raise ValueError(f"--metric={metric} is none of this run's "
+                             f"metrics: {', '.join(known)}.")
+    return diverged
+
+
+def main(words):
+    files = flags.FLAGS.gin_file
+    if words or not (files and _GRID.value and _DIR.value):
+        raise app.UsageError("Say --gin_file, --grid and --dir.")
+    metric, bindings = _METRIC.value, flags.FLAGS.gin_bindings
+    runs = plan(points(_GRID.value), _DIR.value, metric)
+    if _DRY_RUN.value:
+        for run, (point, _, _) in runs.items():
+            print(shlex.join(command(files, [*bindings, *point], run)))
+        return
+    if metric.startswith("test/"):
+        logging.warning("--metric=%s: the best of several runs by a test split "
+                        "looks better than it is.", metric)
+    diverged = sweep(runs, files, bindings, metric)
+    values = {run: value(run, metric, total)
+              for run, (_, _, total) in runs.items()}
+    print("\n".join(report(values, metric)))
+    if diverged:
+        print(f"{len(diverged)} of {len(runs)} diverged: "
+              f"{', '.join(diverged)}")
+
+
+if __name__ == "__main__":
+    launch.run_words(main)
