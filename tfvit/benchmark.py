@@ -63,42 +63,40 @@ def run(exp, *, steps, matmul=None, profile=None):
     fixed = iter(strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
     train = trainer.build_step(exp, model, state, optimizer, strategy)
-    peak = functools.partial(_matmul_peak, strategy, model.compute_dtype,
-                             matmul)
+    side, product = _product(strategy, model.compute_dtype, matmul)
 
     logging.info("Compiling the train step.")
     start = time.monotonic()
     _settle(train(fixed, 1))
     first = time.monotonic() - start
-    peaks = [peak()]
     times = {}
-    for name, call in {
-            "device step": lambda: train(fixed, 1),
-            "training": lambda: train(data, 1),
-            "input": lambda: next(data),
-            **_parts(model, strategy, batch, jit)
-    }.items():
-        logging.info("Timing %s.", name)
-        _settle(call())
-        times[name] = _time(call, steps)
-    peaks.append(peak())
+    for calls in (
+            {"training": lambda: train(data, 1)},
+            {"input": lambda: next(data)},
+            # In turns, for the clock of a machine changes within minutes.
+            {"device step": lambda: train(fixed, 1), "product": product,
+             **_parts(model, strategy, batch, jit)},
+    ):
+        logging.info("Timing %s.", ", ".join(calls))
+        times.update(_time(calls, steps))
     if profile:
         with tf.profiler.experimental.Profile(profile):
-            _time(lambda: train(data, 1), min(steps, 5))
+            _time({"training": lambda: train(data, 1)}, min(steps, 5))
     return {
         "device": _device(strategy), "cores": strategy.num_replicas_in_sync,
         "model": model.name, "image size": list(model.input_shape[1:3]),
         "batch": exp.batch_size, "precision": exp.precision,
         "compiler": "XLA" if jit else "graph",
-        **_summary(exp, model, strategy, times, first, max(peaks)),
+        **_summary(exp, model, strategy, times, first, side),
     }
 
 
-def _summary(exp, model, strategy, times, first, peak):
-    """What follows from seconds {name: [steps]}."""
+def _summary(exp, model, strategy, times, first, side):
+    """What follows from seconds {name: [steps]}; `side` is the product's."""
     middle = {name: float(np.median(values)) for name, values in times.items()}
     step, work = middle["device step"], dry_run.forward_flops(model)
     cores = strategy.num_replicas_in_sync
+    peak = 2 * side**3 / middle["product"]
     rate = lambda name: exp.batch_size / middle[name]
     # Training is a forward pass and twice as much for the gradients; what remat
     # computes again is no use of the device.
@@ -157,15 +155,19 @@ def _parts(model, strategy, batch, jit):
     return {f.__name__: everywhere(f) for f in (inference, forward, gradients)}
 
 
-def _matmul_peak(strategy, dtype, side):
-    """The best of ten products on the first replica, in FLOP/s."""
+def _product(strategy, dtype, side):
+    """(side, a call that multiplies square matrices on the first replica)."""
     device = strategy.extended.worker_devices[0]
     side = side or (2048 if "CPU" in device else 8192)
     product = tf.function(tf.matmul)
     with tf.device(device):
         x = tf.cast(tf.random.stateless_normal([side, side], [0, 0]), dtype)
-        _settle(product(x, x))
-        return 2 * side**3 / min(_time(lambda: product(x, x), 10))
+
+    def call():
+        with tf.device(device):
+            return product(x, x)
+
+    return side, call
 
 
 def _settle(values):
@@ -174,13 +176,16 @@ def _settle(values):
         tf.reshape(value, [-1])[:1].numpy()
 
 
-def _time(call, times):
-    """Seconds of each of several calls."""
-    seconds = []
-    for _ in range(times):
-        start = time.monotonic()
+def _time(calls, times):
+    """Seconds {name: [times]} of calls {name: call}, made in turns."""
+    for call in calls.values():
         _settle(call())
-        seconds.append(time.monotonic() - start)
+    seconds = {name: [] for name in calls}
+    for _ in range(times):
+        for name, call in calls.items():
+            start = time.monotonic()
+            _settle(call())
+            seconds[name].append(time.monotonic() - start)
     return seconds
 
 

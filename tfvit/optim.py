@@ -239,6 +239,5 @@ def _bind(schedule, lr, total_steps):
 
 def clip_by_global_norm(gradients, norm, max_norm):
     """Scales `gradients`, whose global norm is `norm`, to at most max_norm."""
-    return [
-        tf.where(norm < max_norm, g, g / norm * max_norm) for g in gradients
-    ]
+    factor = tf.where(norm < max_norm, 1.0, max_norm / norm)
+    return [g * factor for g in gradients]

@@ -115,7 +115,7 @@ def xavier_uniform(fan_in, fan_out):
 
 
 class Dense(tf_keras.layers.Layer):
-    """y = x @ kernel + bias, with the initializers of the published models."""
+    """y = x @ kernel + bias on the last axis, [B, ..., D] -> [B, ..., units]."""
 
     def __init__(self, units, *, kernel_initializer, bias_initializer="zeros",
                  **kwargs):
@@ -131,7 +131,11 @@ class Dense(tf_keras.layers.Layer):
                                     initializer=self.bias_initializer)
 
     def call(self, x):
-        return tf.matmul(x, self.kernel) + self.bias
+        # One product of matrices. With x as a batch of them TensorFlow makes
+        # small ones, and B gradients of the kernel to add up.
+        rows = tf.reshape(x, [-1, x.shape[-1]])
+        y = tf.matmul(rows, self.kernel) + self.bias
+        return tf.reshape(y, [-1, *x.shape[1:-1], self.units])
 
 
 class MlpBlock(tf_keras.layers.Layer):
