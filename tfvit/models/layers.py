@@ -135,7 +135,8 @@ class Dense(tf_keras.layers.Layer):
         # small ones, and B gradients of the kernel to add up.
         rows = tf.reshape(x, [-1, x.shape[-1]])
         y = tf.matmul(rows, self.kernel) + self.bias
-        return tf.reshape(y, [-1, *x.shape[1:-1], self.units])
+        shape = tf.concat([tf.shape(x)[:-1], [self.units]], axis=0)
+        return tf.reshape(y, shape)
 
 
 class MlpBlock(tf_keras.layers.Layer):
