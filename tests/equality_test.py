@@ -15,8 +15,8 @@ import tf_keras
 from tests import toy
 from tests import workers
 from tfvit import distribute
-from tfvit import step
 from tfvit import trainer
+from tfvit.data import ops
 from tfvit.data import pipeline
 from tfvit.models import vit
 
@@ -49,16 +49,8 @@ def losses(exp):
     model, params = trainer.build_model(exp, strategy)
     optimizer = exp.optimizer(exp.total_steps)
     state = trainer.build_state(exp, params, optimizer, strategy)
-    source = exp.train_source()
-    iterator = iter(strategy.distribute_datasets_from_function(
-        lambda context: exp.train_data(
-            source=source, batch_size=exp.batch_size, seed=exp.seed,
-            start_step=0, input_context=context)))
-    train = step.make_train_step(
-        objective=exp.objective(model=model, loss=exp.loss), state=state,
-        gradients=exp.gradients,
-        optimizer=optimizer, strategy=strategy, jit=exp.jit, seed=exp.seed,
-        accum_steps=exp.accum_steps, clip_norm=exp.clip_norm)
+    iterator = trainer.build_data(exp, exp.train_source(), strategy)
+    train = trainer.build_step(exp, model, state, optimizer, strategy)
     calls = range(exp.total_steps // exp.steps_per_call)
     return np.concatenate(
         [train(iterator, exp.steps_per_call)["loss"] for _ in calls])
@@ -87,6 +79,31 @@ def test_losses_are_those_of_one_replica(one_replica, change):
     np.testing.assert_allclose(
         losses(dataclasses.replace(EXPERIMENT, **change)), one_replica,
         rtol=1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("strategy", [distribute.one_device,
+                                      distribute.logical_cpus])
+def test_images_may_travel_as_uint8(strategy, jit):
+    crop, flip, value_range = EXPERIMENT.train_data.keywords["ops"]
+    before = functools.partial(same_batches, ops=[
+        crop, flip, ops.to_uint8, value_range])
+    after = functools.partial(same_batches, ops=[crop, flip, ops.to_uint8])
+    exp = dataclasses.replace(EXPERIMENT, strategy=strategy, jit=jit,
+                              total_steps=5, train_data=before)
+    other = dataclasses.replace(exp, train_data=after,
+                                device_ops=[value_range])
+    replicas = strategy()
+    batch = next(trainer.build_data(other, other.train_source(), replicas))
+    images = replicas.experimental_local_results(batch["images"])
+    assert {v.dtype for v in images} == {tf.uint8}
+    # Kernels that run in parallel add up in any order.
+    np.testing.assert_allclose(losses(other), losses(exp), rtol=1e-6)
+
+
+def test_random_ops_are_none_of_the_device():
+    with pytest.raises(ValueError, match="device_ops.*random_flip"):
+        dataclasses.replace(EXPERIMENT, device_ops=[toy.random_flip])
 
 
 def test_unknown_cross_device_ops_are_refused():

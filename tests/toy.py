@@ -15,6 +15,7 @@ from tfvit.data import ops
 from tfvit.data import pipeline
 from tfvit.data import source
 from tfvit.evaluators import classification
+from tfvit.models import lit
 from tfvit.models import vit
 
 NUM_CLASSES = 7
@@ -78,9 +79,15 @@ def build(exp):
     optimizer = exp.optimizer(exp.total_steps)
     state = trainer.build_state(exp, params, optimizer, strategy)
     train = trainer.build_step(exp, model, state, optimizer, strategy)
-    shape = [exp.batch_size, *model.input_shape[1:]]
-    return model, state, train, {
+    image_tower = model.img if isinstance(model, lit.LiT) else model
+    shape = [exp.batch_size, *image_tower.input_shape[1:]]
+    batch = {
         "images": tf.random.stateless_uniform(shape, [0, 0], -1.0, 1.0),
-        "labels": tf.range(exp.batch_size, dtype=tf.int64),
         "weights": tf.ones([exp.batch_size]),
     }
+    numbers = tf.range(exp.batch_size, dtype=tf.int64)
+    if image_tower is model:
+        batch["labels"] = numbers
+    else:
+        batch["tokens"] = tf.tile(tf.cast(numbers, tf.int32)[:, None], [1, 8])
+    return model, state, train, batch

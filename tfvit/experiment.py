@@ -11,6 +11,7 @@ import gin
 from tfvit import distribute as distribute_lib
 from tfvit import gradients as gradients_lib
 from tfvit import objectives
+from tfvit.data import decoding
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -38,6 +39,10 @@ class Experiment:
       best_metric: "evaluator/metric" whose largest value decides which
         checkpoint is kept in checkpoints/best, or None.
       init: model -> None; loads pretrained weights. None: train from scratch.
+      device_ops: of tfvit.data.ops, none of them random: what the images of a
+        batch go through on the device, after train_data. [@ops.value_range]
+        there, instead of at the end of pipeline.train.ops, lets uint8 travel
+        to the device, a quarter of the bytes.
       mix: (batch, seed) -> batch, one of tfvit.data.mixup: mixes the images
         of a replica's batch and their labels. Or None.
       gradients: one of tfvit.gradients.
@@ -87,6 +92,7 @@ class Experiment:
     best_metric: Optional[str] = None
     init: Optional[Callable[..., None]] = None
     objective: Callable[..., Any] = objectives.Supervised
+    device_ops: Sequence[Callable[..., Any]] = ()
     mix: Optional[Callable[..., Any]] = None
     gradients: Callable[..., Any] = gradients_lib.plain
     accum_steps: int = 1
@@ -128,6 +134,11 @@ class Experiment:
             raise ValueError(f"Experiment.on_nan={self.on_nan!r} is neither "
                              "'stop' nor 'rollback'.")
         self._check_parts()
+        random = [decoding.op_name(op) for op in self.device_ops
+                  if decoding.is_random(op)]
+        if random:
+            raise ValueError(f"Experiment.device_ops must not be random: move "
+                             f"{', '.join(random)} to pipeline.train.ops.")
         if not 1 <= self.loss_scale < 2.0**127:
             raise ValueError(f"Experiment.loss_scale={self.loss_scale!r} must "
                              "be at least 1, and finite.")

@@ -118,20 +118,22 @@ def _evaluator(exp, model, *stand_ins):
     """The first evaluator, which says how inputs are preprocessed.
 
     It is built without its data, which need not be on this machine: on the
-    first of the stand-ins that it takes.
+    first of the stand-ins that it takes, if it takes any.
     """
+    refused = None
     for name, make in exp.evaluators.items():
         for stand_in in stand_ins:
             try:
                 evaluator = make(name=name, model=model, jit=False,
                                  strategy=tf.distribute.get_strategy(),
                                  source=lambda stand_in=stand_in: stand_in)
-            except ValueError:
-                if stand_in is stand_ins[-1]:
-                    raise
+            except ValueError as error:
+                refused = error
                 continue
             logging.info("Preprocessing as evaluator %r does.", name)
             return evaluator
+    if refused:
+        raise refused
     raise ValueError("Experiment.evaluators is empty: it defines how images "
                      "are preprocessed. Bind one, for example as "
                      "gin/recipes/published.gin does.")

@@ -26,7 +26,7 @@ def use_jit(jit, strategy):
 
 def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                     seed, accum_steps, clip_norm, lr_multipliers=(),
-                    ema_decay=None):
+                    ema_decay=None, device_ops=()):
     """Returns train(iterator, n): trains n steps, in one call from Python.
 
     Args:
@@ -44,6 +44,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
       lr_multipliers: pairs (regular expression, factor); the first that matches
         a whole name gives the factor of its learning rate.
       ema_decay: of the state's moving averages, where it has any.
+      device_ops: what the images of a batch go through first, on the device.
 
     The returned tf.function takes an iterator over the objective's batches,
     dicts of tensors [b, ...]; n is an int64 tensor. It returns {metric name:
@@ -114,7 +115,8 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         context = tf.distribute.get_replica_context()
         step = tf.convert_to_tensor(state.step)
         scale = {k: tf.convert_to_tensor(v) for k, v in state.scale.items()}
-        batch, weights = objective.weigh(batch)
+        batch, weights = objective.weigh(
+            {**batch, "images": apply(device_ops, batch["images"])})
         if num_replicas == 1:
             metrics = fused(batch, step, tf.constant(0), scale)
             if weights:
@@ -151,6 +153,13 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     train_dict.trace = lambda iterator: train.get_concrete_function(
         iterator, tf.TensorSpec([], tf.int32))
     return train_dict
+
+
+def apply(ops, images):
+    """Images as the model takes them, float32, by ops that are not random."""
+    for op in ops:
+        images = op(images)
+    return tf.cast(images, tf.float32)
 
 
 def _mean(context, values, weights):

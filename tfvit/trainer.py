@@ -82,8 +82,8 @@ def train(exp, workdir):
 
     writer = metrics.Writer(workdir if chief else None)
     writer.rewind(memory.get("metrics_bytes", 0))
-    writer.images(start, "train/batch",
-                  pipeline.preview(exp.train_data, source, exp.seed))
+    writer.images(start, "train/batch", step_lib.apply(
+        exp.device_ops, pipeline.preview(exp.train_data, source, exp.seed)))
     try:
         last = loop.run(
             state=state, train=train_step, iterator=iterator, batches=batches,
@@ -160,7 +160,7 @@ def build_step(exp, model, state, optimizer, strategy):
         gradients=exp.gradients, optimizer=optimizer, strategy=strategy,
         jit=exp.jit, seed=exp.seed, accum_steps=exp.accum_steps,
         clip_norm=exp.clip_norm, lr_multipliers=exp.lr_multipliers,
-        ema_decay=exp.ema_decay)
+        ema_decay=exp.ema_decay, device_ops=exp.device_ops)
 
 
 @contextlib.contextmanager

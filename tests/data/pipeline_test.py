@@ -296,3 +296,39 @@ def test_preview_shows_images_of_one_share_of_many(size, different):
     assert images.shape == (8, 4, 4, 3)
     assert len(np.unique(images)) == different
     assert np.ptp(images) > size / 2
+
+
+@pytest.fixture(scope="module")
+def service():
+    """A tf.data service in this process: its dispatcher and one worker."""
+    here = tf.data.experimental.service
+    dispatcher = here.DispatchServer(here.DispatcherConfig(port=0))
+    address = dispatcher.target.removeprefix("grpc://")
+    config = here.WorkerConfig(dispatcher_address=address,
+                               heartbeat_interval_ms=100)
+    workers = [here.WorkerServer(config)]
+    yield dispatcher.target, lambda: workers.append(here.WorkerServer(config))
+    workers.clear()
+
+
+def test_a_service_makes_the_same_batches(service, tmp_path):
+    target, _ = service
+    for source in (numbered(13), files(tmp_path, 6, corrupt=())):
+        build = functools.partial(
+            train, source=source, batch_size=4, start_step=2,
+            ops=[*OPS, functools.partial(ops.resize, size=4)])
+        assert_equal(take(build(service=target), 8), take(build(), 8))
+
+
+def test_a_service_of_several_workers_is_refused(service):
+    target, add_worker = service
+    add_worker()
+    dataset = train(source=numbered(13), batch_size=4, service=target)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one worker"):
+        take(dataset, 20)
+
+
+@pytest.mark.parametrize("address", ["grpc://localhost:1", "nonsense"])
+def test_a_service_that_is_not_there_is_named(address):
+    with pytest.raises(ValueError, match=f"service='{address}'.*HOST:PORT"):
+        train(source=numbered(13), batch_size=4, service=address)

@@ -22,7 +22,8 @@ def decode(records: tf.data.Dataset,
            fields: Mapping[str, str],
            seed: int,
            skip_corrupt: bool,
-           annotate: Callable = labels) -> tf.data.Dataset:
+           annotate: Callable = labels,
+           keep_uint8: bool = False) -> tf.data.Dataset:
     """Applies `ops` to records, in their order.
 
     Args:
@@ -30,10 +31,11 @@ def decode(records: tf.data.Dataset,
         example of a source.
       ops: see pipeline.train.
       fields: {key of a result: "images", "valid" or "corrupt"}; images are
-        float32 [H, W, 3], the others float32 [].
+        float32 [H, W, 3] (see keep_uint8), the others float32 [].
       seed: of random ops.
       skip_corrupt: make zeros of records that fail, with "corrupt" 1, and print
         their names (unless the record says "again").
+      keep_uint8: leave images as uint8 where ops end in it.
 
     Raises:
       ValueError: ops do not end in images of one size.
@@ -42,9 +44,11 @@ def decode(records: tf.data.Dataset,
 
     def good(number, record):
         seed = fold_in(seeds, number)
-        image = {"images": _apply(ops, record["image"], seed)}
+        image = _apply(ops, record["image"], seed)
+        if image.dtype != tf.uint8 or not keep_uint8:
+            image = tf.cast(image, tf.float32)
         # Of its own: no op has this number.
-        return {**image, "valid": 1., "corrupt": 0.}, annotate(
+        return {"images": image, "valid": 1., "corrupt": 0.}, annotate(
             record, fold_in(seed, len(ops)))
 
     def select(values, annotation):
@@ -136,4 +140,4 @@ def _apply(ops, image, seed):
             f"The ops {[op_name(op) for op in ops]} end in images of shape "
             f"{image.shape}: they must decode and end in a fixed size, for "
             "example by ops.resize.")
-    return tf.cast(image, tf.float32)
+    return image

@@ -9,6 +9,7 @@ a list of functions as in tfvit.data.ops.
 """
 from collections.abc import Callable, Sequence
 import dataclasses
+import socket
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +30,8 @@ def train(*,
           start_step: int = 0,
           input_context: tf.distribute.InputContext | None = None,
           skip_corrupt: bool = False,
-          tokenizer: Callable | None = None) -> tf.data.Dataset:
+          tokenizer: Callable | None = None,
+          service: str | None = None) -> tf.data.Dataset:
     """Yields batches without end, each epoch shuffled anew.
 
     An epoch is seen whole before the next begins; batches may span two.
@@ -44,15 +46,19 @@ def train(*,
       skip_corrupt: give images that do not decode weight 0, and log their
         names, instead of stopping.
       tokenizer: one of tfvit.data.text, for a source of images with captions.
+      service: address of a tf.data service's dispatcher, such as
+        grpc://10.0.0.9:5050, whose one worker reads and decodes instead of this
+        machine. It needs the same files at the same paths.
 
     Returns:
-      A dataset of {"images": float32 [b, H, W, 3], "labels": int64 [b]}, with a
-      tokenizer {"images", "tokens": int32 [b, L]} of a random caption each, and
+      A dataset of {"images": float32, or uint8 where ops end in it,
+      [b, H, W, 3], "labels": int64 [b]}, with a tokenizer {"images", "tokens":
+      int32 [b, L]} of a random caption each, and
       "weights": float32 [b], 0 or 1, where skip_corrupt is set.
 
     Raises:
-      ValueError: batch_size or the source cannot be shared out evenly, or ops
-        do not end in images of one size.
+      ValueError: batch_size or the source cannot be shared out evenly, ops
+        do not end in images of one size, or nothing answers at `service`.
     """
     share = _share(batch_size, input_context)
     records = _train_records(source, seed, start_step, share)
@@ -64,8 +70,10 @@ def train(*,
                                fields=fields,
                                seed=seed,
                                skip_corrupt=skip_corrupt,
-                               annotate=captions.annotation(source, tokenizer))
-    return _batch(examples, share)
+                               annotate=captions.annotation(source, tokenizer),
+                               keep_uint8=True)
+    batches = _batch(examples, share)
+    return _elsewhere(batches, service) if service else batches
 
 
 def evaluate(
@@ -240,6 +248,34 @@ def _train_records(source, seed, start_step, share):
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
     return epochs.flat_map(read).enumerate(first).map(number)
+
+
+def _elsewhere(batches, service):
+    """The same batches, made by a tf.data service."""
+    host, _, port = service.removeprefix("grpc://").rpartition(":")
+    try:  # TensorFlow would wait for it without end.
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"pipeline.train.service={service!r}: no tf.data service answers "
+            f"there ({error}). It must be grpc://HOST:PORT of a dispatcher "
+            "that runs, or None.") from error
+    numbered = batches.enumerate().apply(
+        tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.OFF,
+            service="grpc://" + service.removeprefix("grpc://")))
+
+    def check(expected, pair):
+        number, batch = pair
+        with tf.control_dependencies([tf.debugging.Assert(
+                tf.equal(number, expected), [
+                    "The tf.data service gives batch", number, "instead of",
+                    expected, "- it must have one worker, not several."])]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    return tf.data.Dataset.zip(
+        (tf.data.Dataset.range(tf.int64.max),
+         numbered)).map(check).prefetch(tf.data.AUTOTUNE)
 
 
 def _batch(examples, share):
