@@ -49,7 +49,7 @@ def _data(golden):
 
 
 def _train(golden, method, *, replicas="one", jit=False, accum_steps=1, lr=0.0,
-           steps=1, weights=None, **model_args):
+           steps=1, weights=None, clip_norm=None, **model_args):
     """Trains; returns (metrics, the last update's gradient, params)."""
     # Without momentum, the slot holds the gradient.
     optimizer = optim.sgd(steps, lr=lr, schedule=constant, momentum=0.0,
@@ -62,7 +62,7 @@ def _train(golden, method, *, replicas="one", jit=False, accum_steps=1, lr=0.0,
         objective=objectives.Supervised(model=model, loss=losses.softmax_xent),
         state=state, gradients=method,
         optimizer=optimizer, strategy=strategy, jit=jit, seed=0,
-        accum_steps=accum_steps, clip_norm=None)
+        accum_steps=accum_steps, clip_norm=clip_norm)
     images, labels = _data(golden)
     batches = {"images": images, "labels": labels}
     if weights is not None:
@@ -204,6 +204,15 @@ def test_the_perturbation_is_gone_bit_for_bit(golden, replicas, jit, options):
         for copy in copies:
             assert copy.numpy().tobytes() == before[name].numpy().tobytes()
     assert np.isfinite(_flat(grads)).all()
+
+
+def test_what_is_clipped_is_the_gradient_of_sam(golden):
+    _, free, _ = _train(golden, SAM, replicas="two")
+    metrics, ours, _ = _train(golden, SAM, replicas="two", clip_norm=0.1)
+    norm = np.linalg.norm(_flat(free))
+    assert norm > 0.2
+    np.testing.assert_allclose(metrics["grad_norm"], [norm], rtol=1e-6)
+    _check(ours, _flat(free) * (0.1 / norm), 1e-6)
 
 
 def test_both_gradients_draw_the_same_dropout_masks(golden):

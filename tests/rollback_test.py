@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests import resume_test
 from tests import toy
 from tfvit import loop
+from tfvit import metrics
 from tfvit import trainer
 
 
@@ -76,7 +77,22 @@ def test_rollbacks_end_after_max_rollbacks(tmp_path):
         trainer.train(exp, tmp_path)
 
 
+def test_a_loss_above_its_limit_counts_as_nan(tmp_path):
+    exp = dataclasses.replace(toy.EXPERIMENT, max_loss=0.5)
+    with pytest.raises(FloatingPointError, match=r"loss is 1\.9\d* at step 1\."):
+        trainer.train(exp, tmp_path)
+    memory = {}
+    window = metrics.Window(memory, max_loss=3.0)
+    window.add(0, {"loss": [1.0, 3.0], "grad_norm": [9.0, 9.0]})
+    window.settle()
+    assert memory["window"]["loss"] == [4.0, 2]
+    window.add(2, {"loss": [1.0, 3.1], "grad_norm": [9.0, 9.0]})
+    with pytest.raises(metrics.Diverged, match="loss is 3.1 at step 4"):
+        window.settle()
+
+
 @pytest.mark.parametrize("change, message", [
+    ({"max_loss": 0}, "max_loss=0 must be above 0"),
     ({"on_nan": "retry"}, "on_nan='retry' is neither 'stop' nor 'rollback'"),
     ({"max_rollbacks": 0}, "max_rollbacks=0"),
 ])

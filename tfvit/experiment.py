@@ -60,6 +60,8 @@ class Experiment:
       on_nan: what to do when the loss or the gradient is not finite: "stop", or
         "rollback" to the last checkpoint and leave out the batches from there
         to the one that did it.
+      max_loss: a training loss above it, a spike, counts as one that is not
+        finite. Or None.
       max_rollbacks: how many times in a run, before it stops after all.
       precision: "float32", "mixed_bfloat16" or "mixed_float16" (variables
         stay float32).
@@ -102,6 +104,7 @@ class Experiment:
     ema_decay: Optional[float] = None
     strategy: Callable[[], Any] = distribute_lib.auto
     on_nan: str = "stop"
+    max_loss: Optional[float] = None
     max_rollbacks: int = 3
     precision: str = "float32"
     tf32: bool = True
@@ -133,6 +136,9 @@ class Experiment:
         if self.on_nan not in ("stop", "rollback"):
             raise ValueError(f"Experiment.on_nan={self.on_nan!r} is neither "
                              "'stop' nor 'rollback'.")
+        if self.max_loss is not None and not self.max_loss > 0:
+            raise ValueError(f"Experiment.max_loss={self.max_loss!r} must be "
+                             "above 0, or None.")
         self._check_parts()
         random = [decoding.op_name(op) for op in self.device_ops
                   if decoding.is_random(op)]

@@ -48,7 +48,8 @@ def skipped_batches(memory):
 
 def run(*, state, train, iterator, batches, evaluate, checkpoints, writer, lr,
         total_steps, batch_size, steps_per_call, log_every, eval_every,
-        checkpoint_every, best_metric, on_nan, max_rollbacks, any_worker):
+        checkpoint_every, best_metric, on_nan, max_loss, max_rollbacks,
+        any_worker):
     """Trains to total_steps; returns the metrics of the last evaluation.
 
     Args:
@@ -62,15 +63,16 @@ def run(*, state, train, iterator, batches, evaluate, checkpoints, writer, lr,
       lr: number of finished updates -> learning rate.
       any_worker: bool -> whether it is True on any worker.
       total_steps, batch_size, steps_per_call, log_every, eval_every,
-      checkpoint_every, best_metric, on_nan, max_rollbacks: see
+      checkpoint_every, best_metric, on_nan, max_loss, max_rollbacks: see
         experiment.Experiment.
 
     Raises:
       Preempted: SIGTERM came; a checkpoint of the current step is written.
-      FloatingPointError: the loss or the gradient is not finite.
+      FloatingPointError: the loss or the gradient is not finite, or the loss
+        is above max_loss.
     """
     memory = checkpoints.memory.data
-    window = metrics.Window(memory)
+    window = metrics.Window(memory, max_loss)
     clock = metrics.Throughput()
     stop = Stop(any_worker)
     step = int(state.step.numpy())
@@ -132,7 +134,7 @@ def run(*, state, train, iterator, batches, evaluate, checkpoints, writer, lr,
         nonlocal step, iterator
         try:
             return act()
-        except metrics.NotFinite as problem:
+        except metrics.Diverged as problem:
             clock.pause()
             _roll_back(problem, on_nan, max_rollbacks, checkpoints, any_worker)
         window.forget()

@@ -98,8 +98,8 @@ class Throughput:
 _COUNTS = ("skipped", "skipped_updates")
 
 
-class NotFinite(FloatingPointError):
-    """A training metric is not finite.
+class Diverged(FloatingPointError):
+    """A training metric is not finite, or the loss is above its limit.
 
     Attributes:
       step: number of updates, the offending one included.
@@ -116,10 +116,15 @@ class Window:
     The sums are float64 in the checkpoint's memory, and added one step at a
     time, so that a resumed run logs the same bits. One call of the train
     function stays in flight, so that Python does not wait for the device.
+
+    Args:
+      memory: where the sums are kept.
+      max_loss: limit of the loss, or None.
     """
 
-    def __init__(self, memory):
+    def __init__(self, memory, max_loss=None):
         self._memory = memory
+        self._limits = {} if max_loss is None else {"loss": max_loss}
         self._memory.setdefault("window", {})
         self._flying = None
 
@@ -132,7 +137,7 @@ class Window:
         """Waits for the call in flight and adds its metrics.
 
         Raises:
-          NotFinite: a metric is not finite.
+          Diverged: a metric is not finite or above its limit.
         """
         if self._flying is None:
             return
@@ -145,9 +150,11 @@ class Window:
             column = values[name]
             counts = np.broadcast_to(
                 True if name in _COUNTS else updates > 0, column.shape)
-            bad = np.flatnonzero(counts & ~np.isfinite(column))
+            good = np.isfinite(column) & (column <= self._limits.get(
+                name, np.inf))
+            bad = np.flatnonzero(counts & ~good)
             if bad.size:
-                raise NotFinite(name, column[bad[0]], step + bad[0] + 1)
+                raise Diverged(name, column[bad[0]], step + bad[0] + 1)
             sums = self._memory["window"].setdefault(name, [0.0, 0])
             for value in column[counts]:
                 sums[0] += float(value)

@@ -31,7 +31,7 @@ def train(exp, workdir):
     Raises:
       ValueError: something in the experiment or its data cannot work.
       loop.Preempted: SIGTERM came, and everything is saved.
-      FloatingPointError: the loss is not finite.
+      FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
     """
     strategy = exp.strategy()
@@ -93,7 +93,7 @@ def train(exp, workdir):
             steps_per_call=exp.steps_per_call, log_every=exp.log_every,
             eval_every=exp.eval_every, checkpoint_every=exp.checkpoint_every,
             best_metric=exp.best_metric, on_nan=exp.on_nan,
-            max_rollbacks=exp.max_rollbacks,
+            max_loss=exp.max_loss, max_rollbacks=exp.max_rollbacks,
             any_worker=distribute.any_worker(strategy))
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError(out_of_memory(exp, error)) from error
