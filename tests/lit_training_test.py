@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.data import fake_tfds
+from tfvit import dry_run
 from tfvit import experiment
 from tfvit import launch
 from tfvit import trainer
@@ -72,6 +73,20 @@ def test_two_towers_from_scratch_name_combinations_never_seen(tmp_path):
     assert found["zeroshot"]["accuracy"] > 0.5  # By chance: 1 / 54.
     assert found["retrieval"]["txt2img_recall@5"] > 0.7  # By chance: 5 / 54.
     assert not (tmp_path / "labels.txt").exists()
+
+
+def test_a_locked_tower_costs_no_memory_and_no_backward_pass(tmp_path):
+    free, locked = (
+        dry_run.report(build("gin/lit_shapes.gin", {
+            "experiment.Experiment.frozen": frozen, "vit.vit.depth": 2,
+            "train/shapes.captioned.copies": 1}), str(tmp_path))
+        for frozen in (None, "'img/.*'"))
+    assert free["parameters"] == locked["parameters"]
+    assert locked["memory of optimizer slots"] == (
+        8 * locked["trained parameters"])
+    assert locked["memory of activations"] < 0.5 * free["memory of activations"]
+    assert (locked["training FLOPs per image"] <
+            0.6 * free["training FLOPs per image"])
 
 
 TOY = {

@@ -7,7 +7,6 @@ from tfvit import checkpoint
 from tfvit import cost
 from tfvit import experiment
 from tfvit import trainer
-from tfvit.evaluators import classification
 
 
 def report(exp, workdir):
@@ -33,7 +32,7 @@ def report(exp, workdir):
     optimizer = exp.optimizer(exp.total_steps)
     state = trainer.build_state(exp, params, optimizer, strategy)
     source = exp.train_source()
-    classification.check_classes(model, source, "training")
+    trainer.build_objective(exp, model).check(source)
     trainer.build_evaluators(exp, model, strategy)
     iterator = trainer.build_data(exp, source, strategy)
     train_step = trainer.build_step(exp, model, state, optimizer, strategy)
