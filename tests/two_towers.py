@@ -1,20 +1,30 @@
-"""A LiT of two layers a tower, for tests of what trains such models.
-
-So shallow, it loses nothing of float32 to rounding.
-"""
+"""Small LiTs: those of the recordings, and a shallower one."""
 
 import functools
 
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import bert
 from tfvit.models import layers
 from tfvit.models import lit
 from tfvit.models import text
+from tfvit.models import vit
+
+# The towers of goldens/lit_*.npz.
+IMAGE = functools.partial(vit.vit, image_size=32, patch_size=8, width=24,
+                          depth=2, num_heads=3, mlp_dim=48)
+SIZES = {"width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32,
+         "vocab_size": 50}
+BERT = functools.partial(bert.bert, max_positions=32, **SIZES)
+SMALL = functools.partial(text.text_transformer, max_len=8, **SIZES)
 
 
 def build(*, dropout_rate=0.0, bias_init=None):
-    """Images [B, 4, 4, 3] and 3 of 50 tokens, embedded in 8 numbers."""
+    """Images [B, 4, 4, 3] and 3 of 50 tokens, embedded in 8 numbers.
+
+    Two layers a tower: so shallow, it loses nothing of float32 to rounding.
+    """
     return lit.lit(image=functools.partial(_image, dropout_rate=dropout_rate),
                    text=functools.partial(_text, dropout_rate=dropout_rate),
                    out_dim=8, bias_init=bias_init)

@@ -15,7 +15,7 @@ SUM = tf.distribute.ReduceOp.SUM
 
 
 def use_jit(jit, strategy):
-    """Resolves "auto" to XLA on accelerators only: it slows CPUs down."""
+    """Resolves "auto" to XLA on accelerators only: CPUs gain nothing by it."""
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return False  # It compiles what it runs, all-reduces and all.
     if jit != "auto":

@@ -10,6 +10,10 @@ pipelines as in training: shuffling, Inception crop, flip, value range, batches.
     whole    decodes the whole photo, then crops: what the JAX original does
     part     decodes the crop alone; same pixels: our default
     scaled   as part, with scaled_decoding
+
+What bounds the last two is JPEG's entropy code, which has to be read from the
+top of a photo to the bottom of its crop, whatever the scale: of the 9.7 ms that
+decoding all of a 1600x1200 photo takes, 7 remain at 1/8 of its size.
 """
 
 import functools

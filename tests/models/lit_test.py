@@ -8,31 +8,24 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from tests import two_towers
 from tfvit.models import bert
 from tfvit.models import layers
 from tfvit.models import lit
 from tfvit.models import mixer
 from tfvit.models import text
-from tfvit.models import vit
-
-IMAGE = functools.partial(vit.vit, image_size=32, patch_size=8, width=24,
-                          depth=2, num_heads=3, mlp_dim=48)
-SIZES = {"width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32,
-         "vocab_size": 50}
-BERT = functools.partial(bert.bert, max_positions=32, **SIZES)
-SMALL = functools.partial(text.text_transformer, max_len=8, **SIZES)
 
 MODELS = {
-    "lit_text_transformer": (SMALL, (None, 24)),
-    "lit_bert": (BERT, 20),
-    "lit_bert_no_image_head": (BERT, (None, 24)),
+    "lit_text_transformer": (two_towers.SMALL, (None, 24)),
+    "lit_bert": (two_towers.BERT, 20),
+    "lit_bert_no_image_head": (two_towers.BERT, (None, 24)),
 }
 
 
 def build(name="lit_text_transformer", **kwargs):
     tower, out_dim = MODELS[name]
-    return lit.lit(**{"image": IMAGE, "text": tower, "out_dim": out_dim,
-                      **kwargs})
+    return lit.lit(**{"image": two_towers.IMAGE, "text": tower,
+                      "out_dim": out_dim, **kwargs})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -78,7 +71,7 @@ def test_images_may_be_embedded_by_a_mixer():
 @pytest.mark.parametrize("kwargs, message", [
     ({"out_dim": (None, 20)}, r"out_dim=\(None, 20\).*\(24,\).*\(20,\)"),
     ({"out_dim": (24, None)}, r"\(24,\).*\(16,\)"),
-    ({"image": functools.partial(IMAGE, classifier="unpooled")},
+    ({"image": functools.partial(two_towers.IMAGE, classifier="unpooled")},
      r"\(16, 24\).*one vector"),
     ({"temperature_init": 0}, "temperature_init=0 must be above 0"),
 ])
@@ -105,13 +98,13 @@ def test_padding_changes_nothing_in_bert(golden, assign):
 
 def test_bert_rejects_texts_beyond_its_positions():
     with pytest.raises(ValueError, match="33 tokens.*max_positions=32"):
-        BERT(num_classes=None)(tf.ones([1, 33], tf.int32))
+        two_towers.BERT(num_classes=None)(tf.ones([1, 33], tf.int32))
     with pytest.raises(ValueError, match="width=16 .*num_heads=3"):
-        bert.bert(num_classes=None, **{**SIZES, "num_heads": 3})
+        bert.bert(num_classes=None, **{**two_towers.SIZES, "num_heads": 3})
 
 
 def test_bert_computes_what_tf_models_official_computes():
-    ours = BERT(num_classes=None)
+    ours = two_towers.BERT(num_classes=None)
     theirs = networks.BertEncoderV2(
         vocab_size=50, hidden_size=16, num_layers=2, num_attention_heads=2,
         max_sequence_length=32, inner_dim=32, type_vocab_size=2,
@@ -158,7 +151,7 @@ def _name_here(name):
     return f"BertEncoder_0/{name}"
 
 
-@pytest.mark.parametrize("tower", [BERT, SMALL])
+@pytest.mark.parametrize("tower", [two_towers.BERT, two_towers.SMALL])
 def test_gradients_of_embeddings_are_dense_and_right(tower):
     model = tower(num_classes=3)
     tokens = tf.constant([[5, 7, 5, 1, 2, 3, 4, 4]])
@@ -192,7 +185,7 @@ def test_gradients_of_frequent_tokens_add_up_in_bfloat16():
         [[0, 0], [4096, 4096], [0, 0]])
 
 
-@pytest.mark.parametrize("tower", [BERT, SMALL])
+@pytest.mark.parametrize("tower", [two_towers.BERT, two_towers.SMALL])
 def test_dropout_in_a_text_tower_follows_from_the_seed(tower):
     model = tower(num_classes=3, dropout_rate=0.5)
     tokens = tf.ones([4, 8], tf.int32)

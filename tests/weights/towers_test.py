@@ -6,21 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvit.models import bert
+from tests import two_towers
 from tfvit.models import lit
-from tfvit.models import text
-from tfvit.models import vit
 from tfvit.weights import load
 from tfvit.weights import names
 from tfvit.weights import npz
 from tfvit.weights import towers
 
-IMAGE = functools.partial(vit.vit, image_size=32, patch_size=8, width=24,
-                          depth=2, num_heads=3, mlp_dim=48)
-SIZES = {"width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32,
-         "vocab_size": 50}
-BERT = functools.partial(bert.bert, max_positions=32, **SIZES)
-SMALL = functools.partial(text.text_transformer, max_len=8, **SIZES)
 LAYER = "BertEncoder_0/encoder_block/layer_sequence/layers_"
 
 # In a layer: google-research/bert -> ours.
@@ -57,15 +49,15 @@ RENAMED = {
        for i in range(2) for theirs, ours in PARTS.items()},
 }
 MODELS = {
-    "lit_text_transformer": (SMALL, (None, 24)),
-    "lit_bert": (BERT, 20),
+    "lit_text_transformer": (two_towers.SMALL, (None, 24)),
+    "lit_bert": (two_towers.BERT, 20),
 }
 
 
 def build(name="lit_bert", **kwargs):
     tower, out_dim = MODELS[name]
-    model = lit.lit(image=functools.partial(IMAGE, **kwargs), text=tower,
-                    out_dim=out_dim)
+    model = lit.lit(image=functools.partial(two_towers.IMAGE, **kwargs),
+                    text=tower, out_dim=out_dim)
     for variable in model.weights:
         variable.assign(tf.fill(variable.shape, 7.0))
     return model
@@ -80,7 +72,8 @@ def lit_bert():
 def bert_arrays():
     """{name in google-research/bert: array} of a checkpoint."""
     rng = np.random.default_rng(0)
-    shapes = {names.of(v): v.shape for v in BERT(num_classes=None).weights}
+    model = two_towers.BERT(num_classes=None)
+    shapes = {names.of(v): v.shape for v in model.weights}
     arrays = {theirs: rng.normal(size=shapes[ours]).astype(np.float32)
               for theirs, ours in RENAMED.items()}
     arrays["bert/embeddings/position_embeddings"] = rng.normal(
