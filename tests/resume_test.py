@@ -114,9 +114,13 @@ def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_with_every_augmentation_goes_on_as_it_would_have(tmp_path):
+@pytest.mark.parametrize("strategy", [distribute.one_device,
+                                      distribute.logical_cpus])
+def test_a_run_with_every_augmentation_goes_on_as_it_would_have(strategy,
+                                                                tmp_path):
     exp = dataclasses.replace(
         toy.EXPERIMENT, total_steps=8, log_every=2, eval_every=4,
+        strategy=strategy,
         train_data=functools.partial(pipeline.train, ops=[
             functools.partial(ops.decode_and_inception_crop, size=(16, 20)),
             functools.partial(ops.resize_small, smaller_size=12),
