@@ -206,3 +206,11 @@ def test_objectives_refuse_each_others_sources():
     supervised.check(labelled)
     with pytest.raises(ValueError, match="captions.*objectives.Contrastive"):
         supervised.check(captioned)
+
+
+def test_sam_in_some_steps_only_is_refused_where_replicas_share_a_loss():
+    train, iterator, _, _ = setup(
+        distribute.logical_cpus(),
+        method=functools.partial(gradients.sam, rho=0.1, every=2))
+    with pytest.raises(ValueError, match="every=2 must be 1 on several"):
+        train(iterator, 1)

@@ -45,7 +45,8 @@ def sam(value_and_gradients, variables, lr, step, *, rho, adaptive=False,
       "clean_grad_norm" and "perturbed_grad_norm".
 
     Raises:
-      ValueError: synchronized together with every > 1, or every < 1.
+      ValueError: every < 1, or every > 1 together with synchronized or with a
+        loss that replicas share.
     """
     del lr
     return _sharpness_aware(value_and_gradients, variables, step, rho=rho,
@@ -114,9 +115,17 @@ def _sharpness_aware(value_and_gradients, variables, step, *, rho, alpha,
     if every == 1:
         perturbed_loss, norm, rho, gradients = perturb()
     else:
-        perturbed_loss, norm, rho, gradients = tf.cond(
-            tf.equal(step % every, 0), perturb,
-            lambda: (loss, clean_norm, tf.constant(0.0), clean))
+        try:
+            perturbed_loss, norm, rho, gradients = tf.cond(
+                tf.equal(step % every, 0), perturb,
+                lambda: (loss, clean_norm, tf.constant(0.0), clean))
+        except RuntimeError as error:
+            if "merge_call" not in str(error):
+                raise
+            raise ValueError(
+                f"gradients: every={every} must be 1 on several replicas whose "
+                "loss is one of all of them, as objectives.Contrastive's is: "
+                "what they exchange cannot be conditional.") from error
     return {
         "loss": loss,
         "perturbed_loss": perturbed_loss,
