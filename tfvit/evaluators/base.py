@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import Any, NamedTuple
 
 from absl import logging
 import numpy as np
@@ -12,45 +13,68 @@ from tfvit.data import decoding
 from tfvit.data import pipeline
 
 
-def sums(*, name, dataset, num_batches, batch_sums, poll):
+class Batches(NamedTuple):
+    """What an evaluation goes through once.
+
+    Attributes:
+      dataset: distributed dataset of per-replica batches.
+      count: global batches in it.
+      source: whose examples they are, to name one that fails; None where they
+        are of no files.
+      batch_size: global batch.
+    """
+    dataset: Any
+    count: int
+    source: Any
+    batch_size: int
+
+
+def sums(*, name, batches, batch_sums, poll):
     """Adds up `batch_sums` over a whole dataset.
 
     Args:
       name: of the evaluation, for its progress line.
-      dataset: distributed dataset of per-replica batches.
-      num_batches: global batches in the dataset.
+      batches: Batches.
       batch_sums: tf.function, batch -> {metric: sum over its examples []}; run
         on every replica.
       poll: called after each batch; may raise to end the evaluation.
 
     Returns:
       {metric: float}, added up in float64 in a fixed order.
+
+    Raises:
+      ValueError: names the example that fails to decode.
     """
     totals = {}
-    for values in _each(name, dataset, num_batches, batch_sums, poll):
-        for key, value in values.items():
-            totals[key] = totals.get(key, 0.0) + float(value)
+    with _blaming(batches):
+        for values in _each(name, batches, batch_sums, poll):
+            for key, value in values.items():
+                totals[key] = totals.get(key, 0.0) + float(value)
     return totals
 
 
-def rows(*, name, dataset, num_batches, batch_rows, poll):
+def rows(*, name, batches, batch_rows, poll):
     """Collects what `batch_rows` gives for each example of a dataset.
 
     Args:
-      name, dataset, num_batches, poll: see sums.
+      name, batches, poll: see sums.
       batch_rows: made by `gathering`; one of its keys is "mask".
 
     Returns:
       {key: numpy array [N, ...]}, without padding and without "mask"; but
       "corrupt", if it is one of the keys, is the number of corrupt examples.
+
+    Raises:
+      ValueError: see sums.
     """
     parts, corrupt = {}, []
-    for values in _each(name, dataset, num_batches, batch_rows, poll):
-        valid = values.pop("mask").numpy() > 0
-        if "corrupt" in values:
-            corrupt.append(values.pop("corrupt").numpy().sum())
-        for key, value in values.items():
-            parts.setdefault(key, []).append(value.numpy()[valid])
+    with _blaming(batches):
+        for values in _each(name, batches, batch_rows, poll):
+            valid = values.pop("mask").numpy() > 0
+            if "corrupt" in values:
+                corrupt.append(values.pop("corrupt").numpy().sum())
+            for key, value in values.items():
+                parts.setdefault(key, []).append(value.numpy()[valid])
     found = {key: np.concatenate(arrays) for key, arrays in parts.items()}
     return {**found, "corrupt": sum(corrupt)} if corrupt else found
 
@@ -66,36 +90,33 @@ def take_corrupt(found):
 
 
 @contextlib.contextmanager
-def blaming(source, batch_size):
+def _blaming(batches):
     """Turns a failure inside into a ValueError that names what fails to decode.
-
-    Args:
-      source: whose examples are read inside.
-      batch_size: global batch.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        culprit = pipeline.blame(source, batch_size=batch_size)
+        culprit = batches.source and pipeline.blame(
+            batches.source, batch_size=batches.batch_size)
         if culprit:
             raise ValueError(culprit) from error
         raise
 
 
-def _each(name, dataset, num_batches, function, poll):
+def _each(name, batches, function, poll):
     """Yields function(batch) for each batch, with a progress line."""
-    iterator = iter(dataset)
+    iterator = iter(batches.dataset)
     spoke = time.monotonic()
-    for i in range(num_batches):
+    for i in range(batches.count):
         yield function(next(iterator))
         poll()
         if time.monotonic() - spoke > 10:
             spoke = time.monotonic()
-            logging.info("%s: %d/%d batches, %d%%", name, i + 1, num_batches,
-                         100 * (i + 1) // num_batches)
+            logging.info("%s: %d/%d batches, %d%%", name, i + 1, batches.count,
+                         100 * (i + 1) // batches.count)
 
 
-def batches(strategy, *, source, ops, batch_size, skip_corrupt=False,
+def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
             annotate=decoding.labels):
     """Shares a source out to the replicas, every example once.
 
@@ -104,7 +125,7 @@ def batches(strategy, *, source, ops, batch_size, skip_corrupt=False,
       source, ops, batch_size, skip_corrupt, annotate: see pipeline.evaluate.
 
     Returns:
-      (distributed dataset of the batches of pipeline.evaluate, their number)
+      Batches of pipeline.evaluate.
     """
     num_batches = []
 
@@ -118,7 +139,7 @@ def batches(strategy, *, source, ops, batch_size, skip_corrupt=False,
         return dataset
 
     dataset = strategy.distribute_datasets_from_function(pipe)
-    return dataset, num_batches[0]
+    return Batches(dataset, num_batches[0], source, batch_size)
 
 
 def summing(strategy, replica_sums, jit):

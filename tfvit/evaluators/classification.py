@@ -36,11 +36,10 @@ class Classification:
                  loss, skip_corrupt=False, classes=None):
         self.ops = ops
         self._name = name
-        self._source = source()
-        self._batch_size = batch_size
-        check_classes(model, self._source, name)
-        self._dataset, self._num_batches = base.batches(
-            strategy, source=self._source, ops=ops, batch_size=batch_size,
+        source = source()
+        check_classes(model, source, name)
+        self._batches = base.share_out(
+            strategy, source=source, ops=ops, batch_size=batch_size,
             skip_corrupt=skip_corrupt)
 
         def replica_sums(batch):
@@ -49,7 +48,7 @@ class Classification:
 
         self._batch_sums = base.summing(strategy, replica_sums, jit)
         # Traced now: what cannot work should be known before training.
-        self._batch_sums.get_concrete_function(self._dataset.element_spec)
+        self._batch_sums.get_concrete_function(self._batches.dataset.element_spec)
 
     def run(self, poll=lambda: None):
         """Scores the whole split.
@@ -62,11 +61,8 @@ class Classification:
           five classes), "loss": mean, "examples": count, and "corrupt": count
           where skip_corrupt is set}
         """
-        with base.blaming(self._source, self._batch_size):
-            sums = base.sums(
-                name=self._name, dataset=self._dataset,
-                num_batches=self._num_batches, batch_sums=self._batch_sums,
-                poll=poll)
+        sums = base.sums(name=self._name, batches=self._batches,
+                         batch_sums=self._batch_sums, poll=poll)
         seen = sums.pop("examples")
         corrupt = base.take_corrupt(sums)
         if not seen:

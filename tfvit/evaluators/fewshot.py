@@ -47,17 +47,17 @@ class FewShot:
             raise ValueError(f"Evaluator {name!r} needs features [B, D], but "
                              f"the model's are {features.output_shape}: pool "
                              "them.")
-        self._sources = {"train": train_source(), "test": test_source()}
-        self._batch_size = batch_size
-        names = {k: len(s.class_names) for k, s in self._sources.items()}
+        sources = {"train": train_source(), "test": test_source()}
+        names = {k: len(s.class_names) for k, s in sources.items()}
         if names["train"] != names["test"]:
             raise ValueError(f"Evaluator {name!r} got sources of different "
                              f"numbers of classes: {names}.")
         self._num_classes = names["train"]
         self._data = {
-            key: base.batches(strategy, source=source, ops=ops,
-                              batch_size=batch_size, skip_corrupt=skip_corrupt)
-            for key, source in self._sources.items()
+            key: base.share_out(strategy, source=source, ops=ops,
+                                batch_size=batch_size,
+                                skip_corrupt=skip_corrupt)
+            for key, source in sources.items()
         }
 
         def replica_rows(batch):
@@ -68,8 +68,8 @@ class FewShot:
             }
 
         self._batch_rows = base.gathering(strategy, replica_rows, jit)
-        for dataset, _ in self._data.values():
-            self._batch_rows.get_concrete_function(dataset.element_spec)
+        for batches in self._data.values():
+            self._batch_rows.get_concrete_function(batches.dataset.element_spec)
 
     def run(self, poll=lambda: None):
         """Scores every number of shots with every seed.
@@ -101,11 +101,8 @@ class FewShot:
         return results
 
     def _rows(self, key, poll):
-        dataset, num_batches = self._data[key]
-        with base.blaming(self._sources[key], self._batch_size):
-            return base.rows(name=f"{self._name}, {key}", dataset=dataset,
-                             num_batches=num_batches,
-                             batch_rows=self._batch_rows, poll=poll)
+        return base.rows(name=f"{self._name}, {key}", batches=self._data[key],
+                         batch_rows=self._batch_rows, poll=poll)
 
 
 def before_head(model):

@@ -28,11 +28,10 @@ class MultiLabel:
                  loss, skip_corrupt=False):
         self.ops = ops
         self._name = name
-        self._source = source()
-        self._batch_size = batch_size
-        classification.check_classes(model, self._source, name)
-        self._dataset, self._num_batches = base.batches(
-            strategy, source=self._source, ops=ops, batch_size=batch_size,
+        source = source()
+        classification.check_classes(model, source, name)
+        self._batches = base.share_out(
+            strategy, source=source, ops=ops, batch_size=batch_size,
             skip_corrupt=skip_corrupt)
 
         def replica_rows(batch):
@@ -42,7 +41,7 @@ class MultiLabel:
                     "loss": loss(logits, labels), **base.masks(batch)}
 
         self._batch_rows = base.gathering(strategy, replica_rows, jit)
-        self._batch_rows.get_concrete_function(self._dataset.element_spec)
+        self._batch_rows.get_concrete_function(self._batches.dataset.element_spec)
 
     def run(self, poll=lambda: None):
         """Scores the whole split.
@@ -55,10 +54,8 @@ class MultiLabel:
           example has, "loss": mean, "examples": count, and "corrupt": count
           where skip_corrupt is set}
         """
-        with base.blaming(self._source, self._batch_size):
-            rows = base.rows(name=self._name, dataset=self._dataset,
-                             num_batches=self._num_batches,
-                             batch_rows=self._batch_rows, poll=poll)
+        rows = base.rows(name=self._name, batches=self._batches,
+                         batch_rows=self._batch_rows, poll=poll)
         corrupt = base.take_corrupt(rows)
         has = rows["labels"] > 0
         precisions = [

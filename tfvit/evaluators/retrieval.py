@@ -36,14 +36,13 @@ class Retrieval:
         self.tokenizer = tokenizer
         self._name = name
         self._ks = ks
-        self._source = source()
-        self._batch_size = batch_size
-        if self._source.class_names:
+        source = source()
+        if source.class_names:
             raise ValueError(f"Evaluator {name!r} needs a source of captions, "
-                             f"not of {len(self._source.class_names)} classes.")
-        most = captions.most(self._source)
-        self._dataset, self._num_batches = base.batches(
-            strategy, source=self._source, ops=ops, batch_size=batch_size,
+                             f"not of {len(source.class_names)} classes.")
+        most = captions.most(source)
+        self._batches = base.share_out(
+            strategy, source=source, ops=ops, batch_size=batch_size,
             annotate=captions.every(tokenizer, most))
 
         def replica_rows(batch):
@@ -57,7 +56,7 @@ class Retrieval:
             }
 
         self._batch_rows = base.gathering(strategy, replica_rows, jit)
-        self._batch_rows.get_concrete_function(self._dataset.element_spec)
+        self._batch_rows.get_concrete_function(self._batches.dataset.element_spec)
 
     def run(self, poll=lambda: None):
         """Searches in both directions.
@@ -71,10 +70,8 @@ class Retrieval:
           which their image is the nearest of all, ..., "examples": images,
           "captions": count}
         """
-        with base.blaming(self._source, self._batch_size):
-            rows = base.rows(name=self._name, dataset=self._dataset,
-                             num_batches=self._num_batches,
-                             batch_rows=self._batch_rows, poll=poll)
+        rows = base.rows(name=self._name, batches=self._batches,
+                         batch_rows=self._batch_rows, poll=poll)
         images, counts = rows["images"], rows["captions"]
         there = np.arange(rows["texts"].shape[1]) < counts[:, np.newaxis]
         texts = rows["texts"][there]  # [captions, D]

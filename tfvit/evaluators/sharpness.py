@@ -41,9 +41,10 @@ class Sharpness:
         self._tolerance = tolerance
         source = source()
         classification.check_classes(model, source, name)
-        self._dataset, count = base.batches(strategy, source=source, ops=ops,
-                                            batch_size=batch_size)
-        self._num_batches = min(num_batches or count, count)
+        batches = base.share_out(strategy, source=source, ops=ops,
+                                 batch_size=batch_size)
+        self._dataset = batches.dataset
+        self._num_batches = min(num_batches or batches.count, batches.count)
 
         def losses(batch):
             logits = tf.cast(model(batch["images"], training=False), tf.float32)

@@ -74,7 +74,8 @@ class ZeroShot:
             return {"z": z, "number": batch["number"], "mask": batch["mask"]}
 
         self._batch_rows = base.gathering(strategy, replica_rows, jit)
-        self._batch_rows.get_concrete_function(self._texts[0].element_spec)
+        self._batch_rows.get_concrete_function(
+            self._texts.dataset.element_spec)
         width = model.embed_texts(tokens[:1], training=False).shape[-1]
         with strategy.scope():
             self._weights = tf.Variable(
@@ -95,10 +96,8 @@ class ZeroShot:
         Returns:
           See classification.Classification.run.
         """
-        dataset, num_batches = self._texts
-        rows = base.rows(name=f"{self._name}, texts", dataset=dataset,
-                         num_batches=num_batches, batch_rows=self._batch_rows,
-                         poll=poll)
+        rows = base.rows(name=f"{self._name}, texts", batches=self._texts,
+                         batch_rows=self._batch_rows, poll=poll)
         z = rows["z"][np.argsort(rows["number"])].astype(np.float64)
         z = z.reshape(*self._shape, -1).mean(axis=1)  # [C, D]
         z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-8
@@ -121,7 +120,7 @@ class _Scores:
 
 
 def _batches(strategy, tokens, batch_size):
-    """Shares tokens [T, L] out: (distributed dataset, number of batches).
+    """Shares tokens [T, L] out, as base.Batches.
 
     Batches have "tokens", "number": which rows, and "mask".
     """
@@ -140,4 +139,5 @@ def _batches(strategy, tokens, batch_size):
         return dataset.batch(size, drop_remainder=True).shard(
             context.num_input_pipelines, context.input_pipeline_id)
 
-    return strategy.distribute_datasets_from_function(pipe), num_batches
+    dataset = strategy.distribute_datasets_from_function(pipe)
+    return base.Batches(dataset, num_batches, None, batch_size)
