@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from tests import step_test
+from tests import toy
 from tfvit import distribute
 from tfvit import gradients
 from tfvit import losses
@@ -15,7 +16,6 @@ from tfvit import objectives
 from tfvit import optim
 from tfvit import state as state_lib
 from tfvit import step
-from tfvit.models import vit
 
 STRATEGIES = {"one": distribute.one_device, "two": distribute.logical_cpus}
 SAM = functools.partial(gradients.sam, rho=0.05)
@@ -33,8 +33,7 @@ def constant(step, *, base, total_steps):
 
 def _model(golden, **model_args):
     """The recordings' model, and its parameters by name."""
-    model = vit.vit(num_classes=10, image_size=32, patch_size=8, width=24,
-                    depth=2, num_heads=3, mlp_dim=48, **model_args)
+    model = toy.recorded_vit(**model_args)
     start = golden("vit_token")
     params = {v.name.split(":")[0]: v for v in model.trainable_variables}
     for name, variable in params.items():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import toy
 from tfvit import distribute
 from tfvit import gradients
 from tfvit import losses
@@ -15,7 +16,6 @@ from tfvit import schedules
 from tfvit import state as state_lib
 from tfvit import step
 from tfvit.data import mixup
-from tfvit.models import vit
 
 STRATEGIES = {
     "one": distribute.one_device,
@@ -39,8 +39,7 @@ def _setup(golden, strategy, *, accum_steps=1, accumulator="float32",
         schedule=functools.partial(schedules.cosine, warmup_steps=5))
     start = golden("vit_token")
     with strategy.scope():
-        model = vit.vit(num_classes=10, image_size=32, patch_size=8, width=24,
-                        depth=2, num_heads=3, mlp_dim=48, **model_args)
+        model = toy.recorded_vit(**model_args)
         params = {v.name.split(":")[0]: v for v in model.trainable_variables}
         for name, variable in params.items():
             variable.assign(start[linen(name)])
@@ -99,8 +98,7 @@ def test_examples_of_weight_zero_do_not_count(golden, accum_steps, replicas):
                                 accum_steps=accum_steps,
                                 weights=weights.reshape(-1))
     data, start = golden("finetune_data"), golden("vit_token")
-    model = vit.vit(num_classes=10, image_size=32, patch_size=8, width=24,
-                    depth=2, num_heads=3, mlp_dim=48)
+    model = toy.recorded_vit()
     for v in model.variables:
         v.assign(start[linen(v.name.split(":")[0])])
     keep = [0, 4, 5, 6, 7]
@@ -123,8 +121,7 @@ def test_each_replica_mixes_its_batch_with_a_share_of_its_own(
     train, iterator, _ = _setup(golden, strategy, accum_steps=accum_steps,
                                 jit=jit, mix=mix)
     data, start = golden("finetune_data"), golden("vit_token")
-    model = vit.vit(num_classes=10, image_size=32, patch_size=8, width=24,
-                    depth=2, num_heads=3, mlp_dim=48)
+    model = toy.recorded_vit()
     for v in model.variables:
         v.assign(start[linen(v.name.split(":")[0])])
     count = strategy.num_replicas_in_sync

@@ -72,6 +72,13 @@ EXPERIMENT = experiment.Experiment(
     strategy=distribute.one_device)
 
 
+def recorded_vit(**changes):
+    """The ViT of goldens/vit_*.npz, or a variant of it."""
+    return vit.vit(**{"num_classes": 10, "image_size": 32, "patch_size": 8,
+                      "width": 24, "depth": 2, "num_heads": 3, "mlp_dim": 48,
+                      **changes})
+
+
 def build(exp):
     """(model, state, train step, a batch) of an experiment."""
     strategy = exp.strategy()

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
@@ -49,6 +50,24 @@ def assign():
             weight.assign(np.reshape(arrays[name], weight.shape))
 
     return assign_all
+
+
+@pytest.fixture(scope="session")
+def assert_close_in_bfloat16():
+    """Asserts that a model's outputs are float32, and near the recorded ones.
+
+    `precisions` is how many times the precision of bfloat16, at the size of the
+    outputs, they may be off.
+    """
+
+    def check(model, arrays, precisions):
+        outputs = model(arrays["images"])
+        assert outputs.dtype == tf.float32
+        size = np.abs(arrays["outputs"]).max()
+        np.testing.assert_allclose(outputs, arrays["outputs"], rtol=0,
+                                   atol=precisions * 2**-8 * size)
+
+    return check
 
 
 @pytest.fixture

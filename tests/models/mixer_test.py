@@ -111,16 +111,10 @@ def test_initial_values_are_the_published_ones():
             assert not value.any(), name
 
 
-def test_bfloat16_gives_float32_logits_close_to_float32(golden, assign,
-                                                        bfloat16):
+def test_bfloat16_gives_float32_logits_close_to_float32(
+        golden, assign, bfloat16, assert_close_in_bfloat16):
     arrays = golden("mixer")
     model = build()
     assign(model.weights, arrays)
     assert model.get_layer("MixerBlock_0").compute_dtype == "bfloat16"
-    outputs = model(arrays["images"])
-    assert outputs.dtype == tf.float32
-    size = np.abs(arrays["outputs"]).max()
-    np.testing.assert_allclose(outputs,
-                               arrays["outputs"],
-                               rtol=0,
-                               atol=4 * 2**-8 * size)
+    assert_close_in_bfloat16(model, arrays, precisions=4)

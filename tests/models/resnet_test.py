@@ -127,18 +127,12 @@ def test_width_factor_must_give_whole_groups(factor):
 
 
 def test_bfloat16_hybrid_gives_float32_logits_close_to_float32(
-        golden, assign, bfloat16):
+        golden, assign, bfloat16, assert_close_in_bfloat16):
     arrays = golden("hybrid_r50")
     model = hybrid(*HYBRIDS["hybrid_r50"])
     assign(model.weights, arrays)
     assert model.get_layer("conv_root").output.dtype == tf.bfloat16
-    outputs = model(arrays["images"])
-    assert outputs.dtype == tf.float32
-    size = np.abs(arrays["outputs"]).max()
-    np.testing.assert_allclose(outputs,
-                               arrays["outputs"],
-                               rtol=0,
-                               atol=8 * 2**-8 * size)
+    assert_close_in_bfloat16(model, arrays, precisions=8)
 
 
 def test_kernels_are_standardized_before_the_cast_to_bfloat16(bfloat16):

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from tests import toy
 from tfvit.models import layers
 from tfvit.models import vit
 
@@ -26,19 +27,7 @@ GOLDENS = {
     },
 }
 
-
-def build(**kwargs):
-    return vit.vit(
-        **{
-            "num_classes": 10,
-            "image_size": 32,
-            "patch_size": 8,
-            "width": 24,
-            "depth": 2,
-            "num_heads": 3,
-            "mlp_dim": 48,
-            **kwargs
-        })
+build = toy.recorded_vit
 
 
 def images(*shape, number=0):
@@ -183,21 +172,14 @@ def test_errors_name_the_knob_and_its_value(knobs, message):
         build(**knobs)
 
 
-def test_bfloat16_gives_float32_logits_close_to_float32(golden, assign,
-                                                        bfloat16):
+def test_bfloat16_gives_float32_logits_close_to_float32(
+        golden, assign, bfloat16, assert_close_in_bfloat16):
     arrays = golden("vit_token")
     model = build()
     assign(model.weights, arrays)
     assert {w.dtype for w in model.weights} == {tf.float32}
     assert model.get_layer("embedding").compute_dtype == "bfloat16"
-    outputs = model(arrays["images"])
-    assert outputs.dtype == tf.float32
-    # Four times the precision of bfloat16 at the logits' size.
-    size = np.abs(arrays["outputs"]).max()
-    np.testing.assert_allclose(outputs,
-                               arrays["outputs"],
-                               rtol=0,
-                               atol=4 * 2**-8 * size)
+    assert_close_in_bfloat16(model, arrays, precisions=4)
 
 
 def test_head_starts_at_zero_with_the_given_bias(fresh):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfvit.models import vit
+from tests import toy
 from tfvit.weights import names
 
 
@@ -28,21 +28,7 @@ def params(golden):
 @pytest.fixture(scope="session")
 def tiny():
     """Builds the ViT of the golden files, or a variant of it."""
-
-    def build(**changes):
-        return vit.vit(
-            **{
-                "num_classes": 10,
-                "image_size": 32,
-                "patch_size": 8,
-                "width": 24,
-                "depth": 2,
-                "num_heads": 3,
-                "mlp_dim": 48,
-                **changes
-            })
-
-    return build
+    return toy.recorded_vit
 
 
 @pytest.fixture(scope="session")
