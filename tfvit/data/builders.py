@@ -43,7 +43,9 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
     except ImportError as error:
         raise ValueError(f"{missing}, and preparing it needs another package "
                          f"({error}): pip install {error.name}") from error
-    except Exception as error:
+    # TFDS runs the code of any dataset and of any download in there: whatever
+    # fails, the way out is the same.
+    except Exception as error:  # pylint: disable=broad-except
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ValueError(
             f"{missing} and cannot be prepared ({type(error).__name__}: "

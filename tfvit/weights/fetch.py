@@ -26,7 +26,7 @@ _SUFFIXES = (".npz", ".csv", ".txt", ".model", ".index",
              ".data-00000-of-00001")  # Of files in the buckets.
 _STORAGE = "https://storage.googleapis.com"
 _ATTEMPTS = 3
-_PAUSE = 1.0  # Seconds between two attempts.
+_PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
 _TIMEOUT = 10.0  # Seconds without a byte.
 _CHUNK = 2**20  # Bytes.
 _REPORT_EVERY = 5.0  # Seconds.

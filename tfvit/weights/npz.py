@@ -67,6 +67,7 @@ class Npz(collections.abc.Mapping):
         try:
             with self._zip.open(header.member) as stream:
                 _read(stream, header, out)
+        # As in __init__: here zlib stumbles, too.
         except Exception as error:  # pylint: disable=broad-except
             raise self._broken(f"{name}: {error}") from error
         if header.fortran_order:
