@@ -3,9 +3,9 @@
 import json
 import math
 
-import pytest
 from absl import flags
 from absl.testing import flagsaver
+import pytest
 
 from tests import toy
 from tfvit import benchmark

@@ -6,19 +6,20 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
-    r"models|data|weights|losses|gradients|optim|schedules|scaling|cost",
-    r"loop|step|objectives|state|checkpoint|metrics|distribute|cluster|"
-    r"evaluators|serving|figures",
-    r"experiment|trainer|dry_run|launch|inference|predictor",
-    r"train|evaluate|export|predict|benchmark",
+    r"models|data|weights|optimize|distribute",
+    r"engine|evaluators|serving|config",
+    r"experiment|trainer|launch|inference",
+    r"train|evaluate|export|predict|benchmark|__main__",
 ]
 DOORS = {
-    "gin": r"launch|experiment",
-    "official": r"data/randaug",
-    "tensorflow_text": r"data/text",
-    "tensorflow_datasets": r"data/sources",
+    "gin": r"config",
+    "official": r"data/images/randaug",
+    "tensorflow_text": r"data/tokenizers",
+    "tensorflow_datasets": r"data/datasets/sources",
     "scipy": r"weights/adapt",
-    "sklearn": r"data/digits",
+    "sklearn": r"data/datasets/digits",
+    "wandb": r"engine/writers",
+    "mlflow": r"engine/writers",
 }
 
 

@@ -10,11 +10,11 @@ import gin
 import pytest
 
 from tests import toy
+from tfvit import config
 from tfvit import experiment
-from tfvit import launch
 from tfvit import trainer
 
-ROOT = pathlib.Path(launch.ROOT)
+ROOT = pathlib.Path(config.ROOT)
 RUNS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gin").glob("*.gin"))
 MACROS = {  # What a run leaves to the command line.
     "gin/folder.gin": ["FOLDER = '/nowhere'", "NUM_CLASSES = 3"],
@@ -23,7 +23,7 @@ MACROS = {  # What a run leaves to the command line.
 
 
 def _parse(file, bindings=()):
-    text = launch.parse([file], bindings)
+    text = config.parse([file], bindings)
     return text, gin.get_configurable(experiment.Experiment)
 
 
@@ -48,7 +48,7 @@ def test_the_header_of_every_run_file_gives_its_command():
 
 def test_a_binding_may_name_a_module_that_no_file_imports():
     _, make = _parse("gin/digits.gin", [
-        "experiment.Experiment.strategy = @distribute.logical_cpus",
+        "experiment.Experiment.strategy = @strategies.logical_cpus",
         "experiment.Experiment.optimizer = @optim.sgd",
         "optim.sgd.lr = 0.2",
     ])
@@ -82,19 +82,19 @@ def test_an_experiment_that_cannot_work_is_refused(field, value, message):
 
 def test_a_missing_gin_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nope.gin does not exist"):
-        launch.parse([str(tmp_path / "nope.gin")])
+        config.parse([str(tmp_path / "nope.gin")])
 
 
 def test_a_missing_include_is_named(tmp_path):
     (tmp_path / "a.gin").write_text("include 'gin/models/b17.gin'\n")
     with pytest.raises(ValueError, match="b17.gin"):
-        launch.parse([str(tmp_path / "a.gin")])
+        config.parse([str(tmp_path / "a.gin")])
 
 
 def test_a_binding_that_nothing_reads_stops_the_run(tmp_path):
     gin.clear_config()
     gin.parse_config("from __gin__ import dynamic_registration\n"
-                     "from tfvit import losses\n"
+                     "from tfvit.optimize import losses\n"
                      "losses.sigmoid_xent.label_smoothing = 0.1\n")
     with pytest.raises(ValueError, match="losses.sigmoid_xent.label_smoothing"):
         trainer.train(toy.EXPERIMENT, tmp_path)
@@ -102,14 +102,12 @@ def test_a_binding_that_nothing_reads_stops_the_run(tmp_path):
 
 
 def test_a_changed_config_is_refused_once_there_is_a_checkpoint(tmp_path):
-    launch.save_config("a = 1\nb = 2\n", tmp_path)
-    launch.save_config("a = 1\nb = 3\n", tmp_path)  # Nothing to lose yet.
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "ckpt-5.index").touch()
-    launch.save_config("a = 1\nb = 3\n", tmp_path)
+    config.save("a = 1\nb = 2\n", tmp_path, started=False)
+    config.save("a = 1\nb = 3\n", tmp_path, started=False)
+    config.save("a = 1\nb = 3\n", tmp_path, started=True)
     with pytest.raises(ValueError, match=re.compile(
             r"differs.*\n-b = 3\n\+b = 4\n.*--workdir", re.DOTALL)):
-        launch.save_config("a = 1\nb = 4\n", tmp_path)
+        config.save("a = 1\nb = 4\n", tmp_path, started=True)
     assert (tmp_path / "config.gin").read_text() == "a = 1\nb = 3\n"
 
 

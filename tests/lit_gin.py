@@ -4,10 +4,10 @@ LIT = """
 from __gin__ import dynamic_registration
 include 'gin/models/lit_l16s.gin'
 include 'gin/recipes/published_lit.gin'
-from tfvit.data import ops
-from tfvit.data import text
+from tfvit.data.images import ops
+from tfvit.data import tokenizers
 from tfvit.models import lit
-from tfvit.models import text as text_tower
+from tfvit.models import text_tower
 from tfvit.models import vit
 lit.lit.out_dim = (None, 24)
 vit.vit.image_size = 32
@@ -23,5 +23,5 @@ text_tower.text_transformer.mlp_dim = 32
 text_tower.text_transformer.vocab_size = 50
 text_tower.text_transformer.max_len = 8
 ops.resize.size = 32
-text.wordpiece.max_len = 8
+tokenizers.wordpiece.max_len = 8
 """

@@ -5,18 +5,18 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfvit import distribute
 from tfvit import experiment
-from tfvit import losses
-from tfvit import optim
-from tfvit import schedules
-from tfvit import trainer
-from tfvit.data import ops
 from tfvit.data import pipeline
-from tfvit.data import source
+from tfvit.data.datasets import source
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
+from tfvit.engine import build as build_lib
 from tfvit.evaluators import classification
 from tfvit.models import lit
 from tfvit.models import vit
+from tfvit.optimize import losses
+from tfvit.optimize import optim
+from tfvit.optimize import schedules
 
 NUM_CLASSES = 7
 
@@ -69,7 +69,7 @@ EXPERIMENT = experiment.Experiment(
     eval_every=10,
     checkpoint_every=7,
     clip_norm=1.0,
-    strategy=distribute.one_device)
+    strategy=strategies.one_device)
 
 
 def recorded_vit(**changes):
@@ -81,11 +81,8 @@ def recorded_vit(**changes):
 
 def build(exp):
     """(model, state, train step, a batch) of an experiment."""
-    strategy = exp.strategy()
-    model, params = trainer.build_model(exp, strategy)
-    optimizer = exp.optimizer(exp.total_steps)
-    state = trainer.build_state(exp, params, optimizer, strategy)
-    train = trainer.build_step(exp, model, state, optimizer, strategy)
+    run = build_lib.build(exp)
+    model = run.model
     image_tower = model.img if isinstance(model, lit.LiT) else model
     shape = [exp.batch_size, *image_tower.input_shape[1:]]
     batch = {
@@ -97,4 +94,4 @@ def build(exp):
         batch["labels"] = numbers
     else:
         batch["tokens"] = tf.tile(tf.cast(numbers, tf.int32)[:, None], [1, 8])
-    return model, state, train, batch
+    return model, run.state, run.train_step, batch

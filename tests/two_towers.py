@@ -8,7 +8,7 @@ import tf_keras
 from tfvit.models import bert
 from tfvit.models import layers
 from tfvit.models import lit
-from tfvit.models import text
+from tfvit.models import text_tower
 from tfvit.models import vit
 
 # The towers of goldens/lit_*.npz.
@@ -17,7 +17,7 @@ IMAGE = functools.partial(vit.vit, image_size=32, patch_size=8, width=24,
 SIZES = {"width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 32,
          "vocab_size": 50}
 BERT = functools.partial(bert.bert, max_positions=32, **SIZES)
-SMALL = functools.partial(text.text_transformer, max_len=8, **SIZES)
+SMALL = functools.partial(text_tower.text_transformer, max_len=8, **SIZES)
 
 
 def build(*, dropout_rate=0.0, bias_init=None):
@@ -39,7 +39,7 @@ def _image(num_classes, head_initializer, dropout_rate):
 
 def _text(num_classes, dropout_rate):
     tokens = tf_keras.Input([3], dtype=tf.int32)
-    x = text.TokenEmbedding(50, 8, name="tokens_embedding")(tokens)
+    x = text_tower.TokenEmbedding(50, 8, name="tokens_embedding")(tokens)
     return tf_keras.Model(tokens, _tower(
         tf_keras.layers.Flatten()(x), num_classes, "lecun_normal",
         dropout_rate))

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 
-from tfvit import launch
+from tfvit import config
 
-ROOT = pathlib.Path(launch.ROOT)
+ROOT = pathlib.Path(config.ROOT)
 PATIENCE = 400  # Seconds; on a busy machine TensorFlow takes long to start.
 
 

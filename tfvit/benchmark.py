@@ -15,10 +15,10 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import dry_run
 from tfvit import launch
-from tfvit import step as step_lib
-from tfvit import trainer
+from tfvit.distribute import strategies
+from tfvit.engine import build
+from tfvit.engine import dry_run
 
 _BATCH = flags.DEFINE_integer(
     "batch", None, "Images a step over all replicas, if not the run's.")
@@ -33,7 +33,7 @@ _PROFILE = flags.DEFINE_string(
     "profile", None, "Directory for a TensorBoard trace of a few train steps.")
 
 
-def run(exp, *, steps, matmul=None, profile=None):
+def measure(exp, *, steps, matmul=None, profile=None):
     """Measures an experiment.
 
     Args:
@@ -48,21 +48,18 @@ def run(exp, *, steps, matmul=None, profile=None):
     Raises:
       ValueError: something in the experiment cannot work.
     """
-    strategy = exp.strategy()
-    trainer.check_replicas(exp, strategy)
-    model, params = trainer.build_model(exp, strategy)
+    run = build.build(exp)
+    strategy, model = run.strategy, run.model
     if not model.inputs:  # Two towers.
         raise ValueError(f"benchmark measures models of images alone, and "
                          f"{model.name} takes texts, too.")
-    optimizer = exp.optimizer(exp.total_steps)
-    state = trainer.build_state(exp, params, optimizer, strategy)
-    jit = step_lib.use_jit(exp.jit, strategy)
-    data = trainer.build_data(exp, exp.train_source(), strategy)
+    jit = strategies.use_jit(exp.jit, strategy)
+    data = run.batches()
     batch = {k: strategy.experimental_local_results(v)[0]
              for k, v in next(data).items()}
     fixed = iter(strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
-    train = trainer.build_step(exp, model, state, optimizer, strategy)
+    train = run.train_step
     side, product = _product(strategy, model.compute_dtype, matmul)
 
     logging.info("Compiling the train step.")
@@ -211,7 +208,7 @@ def main(exp, workdir):
     del workdir
     if _BATCH.value:
         exp = dataclasses.replace(exp, batch_size=_BATCH.value)
-    values = run(exp, steps=_STEPS.value, matmul=_MATMUL.value,
+    values = measure(exp, steps=_STEPS.value, matmul=_MATMUL.value,
                  profile=_PROFILE.value)
     text = json.dumps(values, indent=1)
     if _OUT.value:

@@ -7,20 +7,21 @@ import json
 
 from absl import flags
 
-from tfvit import checkpoint
 from tfvit import launch
-from tfvit import trainer
+from tfvit.engine import build
+from tfvit.engine import checkpoint
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
 
 
 def main(exp, workdir):
-    strategy = exp.strategy()
-    model, params = trainer.build_model(exp, strategy)
-    evaluators = trainer.build_evaluators(exp, model, strategy)
-    step = checkpoint.restore_for_inference(workdir, params, _CHECKPOINT.value)
-    print(json.dumps({"step": step, **trainer.evaluate(evaluators)}))
+    run = build.build(exp, training=False)
+    # What cannot work is said before anything is read.
+    run.evaluators  # pylint: disable=pointless-statement
+    step = checkpoint.restore_for_inference(workdir, run.params,
+                                            _CHECKPOINT.value)
+    print(json.dumps({"step": step, **run.evaluate()}))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """Experiment: everything that defines a run, and the only gin entry point."""
 
-import copy
 import dataclasses
-import functools
 import re
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 
-import gin
-
-from tfvit import distribute as distribute_lib
-from tfvit import gradients as gradients_lib
-from tfvit import objectives
-from tfvit.data import decoding
+from tfvit import config
+from tfvit.data.images import decoding
+from tfvit.distribute import strategies as distribute_lib
+from tfvit.engine import writers as writers_lib
+from tfvit.optimize import gradients as gradients_lib
+from tfvit.optimize import objectives
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -22,30 +20,37 @@ class Experiment:
 
     Attributes:
       model: () -> tf_keras.Model.
-      train_source: () -> source of training images (tfvit.data.sources).
+      train_source: () -> source of training images (datasets.sources).
       train_data: builds the training tf.data pipeline from that source.
       evaluators: {name: callable from (model=, strategy=, jit=) to an object
         whose run() returns {metric: value}}.
-      loss: one of tfvit.losses, which goes with the objective.
-      objective: one of tfvit.objectives: Supervised for labels, Contrastive for
+      loss: one of optimize.losses, which goes with the objective.
+      objective: one of optimize.objectives: Supervised for labels, Contrastive for
         captions.
       optimizer: total_steps -> optim.Optimizer.
       total_steps: updates in the run.
       batch_size: global batch B, examples per update.
       log_every: steps between lines of training metrics.
       eval_every: steps between evaluations; the last step evaluates too.
+      evaluator_every: {evaluator: steps}, for those with a cadence of their
+        own.
       checkpoint_every: steps between checkpoints; the last step saves too.
       keep_checkpoints: how many of the newest checkpoints stay on disk.
-      best_metric: "evaluator/metric" whose largest value decides which
-        checkpoint is kept in checkpoints/best, or None.
+      best_metric: "evaluator/metric" whose best value decides which checkpoint
+        is kept in checkpoints/best, or None. Of a loss or an error the smallest
+        is the best, else the largest.
+      actions: pairs (steps, () -> action) of what else is to be done at the
+        multiples of these steps and at the last one; see engine.actions. Their
+        turn is after the evaluation and before the checkpoint.
+      writers: classes of engine.writers, which are where metrics go.
       init: model -> None; loads pretrained weights. None: train from scratch.
-      device_ops: of tfvit.data.ops, none of them random: what the images of a
+      device_ops: of images.ops, none of them random: what the images of a
         batch go through on the device, after train_data. [@ops.value_range]
         there, instead of at the end of pipeline.train.ops, lets uint8 travel
         to the device, a quarter of the bytes.
-      mix: (batch, seed) -> batch, one of tfvit.data.mixup: mixes the images
+      mix: (batch, seed) -> batch, one of images.mixup: mixes the images
         of a replica's batch and their labels. Or None.
-      gradients: one of tfvit.gradients.
+      gradients: one of optimize.gradients.
       accum_steps: micro-batches per replica and update.
       clip_norm: largest global gradient norm; None for no limit.
       frozen: regular expression; parameters whose whole published name matches
@@ -90,8 +95,13 @@ class Experiment:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    evaluator_every: Mapping[str, int] = dataclasses.field(
+        default_factory=dict)
     keep_checkpoints: int = 3
     best_metric: Optional[str] = None
+    actions: Sequence[Tuple[int, Callable[[], Any]]] = ()
+    writers: Sequence[Callable[[str], Any]] = (writers_lib.Jsonl,
+                                               writers_lib.TensorBoard)
     init: Optional[Callable[..., None]] = None
     objective: Callable[..., Any] = objectives.Supervised
     device_ops: Sequence[Callable[..., Any]] = ()
@@ -126,6 +136,7 @@ class Experiment:
             raise ValueError(
                 f"Experiment.eval_every={self.eval_every} must be a multiple "
                 f"of Experiment.log_every={self.log_every}.")
+        self._check_actions()
         if self.batch_size % self.accum_steps:
             raise ValueError(
                 f"Experiment.batch_size={self.batch_size} must be a multiple "
@@ -164,6 +175,37 @@ class Experiment:
                 f"Experiment.best_metric={self.best_metric!r} must start with "
                 f"the name of an evaluator; there are: {names}.")
 
+    def cadence(self, evaluator):
+        """The steps between the evaluations of an evaluator."""
+        return self.evaluator_every.get(evaluator, self.eval_every)
+
+    def _check_actions(self):
+        """Checks what is done between updates."""
+        for name, steps in self.evaluator_every.items():
+            if name not in self.evaluators:
+                raise ValueError(
+                    f"Experiment.evaluator_every: {name!r} is no evaluator; "
+                    f"there are: {', '.join(self.evaluators) or 'none'}.")
+            if not isinstance(steps, int) or steps < 1 or (
+                    steps % self.log_every):
+                raise ValueError(
+                    f"Experiment.evaluator_every[{name!r}]={steps!r} must be a "
+                    "whole number of steps, and a multiple of "
+                    f"Experiment.log_every={self.log_every}.")
+        for pair in self.actions:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not (
+                    isinstance(pair[0], int) and pair[0] > 0 and
+                    callable(pair[1])):
+                raise ValueError(
+                    f"Experiment.actions: {pair!r} must be a pair of a number "
+                    "of steps and a function that makes an action, such as "
+                    "(100, @actions.early_stopping).")
+        for writer in self.writers:
+            if not callable(writer):
+                raise ValueError(f"Experiment.writers: {writer!r} must be a "
+                                 "class of engine.writers, such as "
+                                 "@writers.Jsonl.")
+
     def _check_parts(self):
         """Checks what concerns parameters by name, before there are any."""
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
@@ -185,60 +227,18 @@ class Experiment:
                                  f"expression: {error}") from error
 
 
-def sources():
-    """{split: () -> source} of all data that the gin config reads.
+def from_config(files, bindings=()):
+    """(Experiment, its config as text) of gin files and bindings."""
+    text = config.parse(files, bindings)
+    return config.make(Experiment), text
 
-    That of training is called "train", an evaluator's has the name of its
-    scope, as the files in gin/data set it.
+
+def of_run(workdir, overrides=((), ())):
+    """As from_config, of the run in a directory.
+
+    Args:
+      workdir: that of the run.
+      overrides: (gin files, bindings) that change its config.
     """
-    found = {}
-    bound = gin.config._CONFIG  # pylint: disable=protected-access
-    for (scope, selector), arguments in bound.items():
-        owner = selector.split(".")[-1]
-        for argument, value in arguments.items():
-            if argument == "source" or argument.endswith("_source"):
-                parts = [] if owner == "Experiment" else [scope or owner]
-                parts += [argument.removesuffix("source").rstrip("_")]
-                # A copy resolves Gin's references and macros.
-                found["/".join(filter(None, parts))] = copy.deepcopy(value)
-    if not found:
-        raise ValueError("The gin config names no source of images.")
-    return dict(sorted(found.items(), key=lambda pair: pair[0] != "train"))
-
-
-def settings(function):
-    """The {parameter: value} that gin, or functools.partial, gives it."""
-    if isinstance(function, functools.partial):
-        return function.keywords
-    try:
-        return gin.get_bindings(function)
-    except ValueError:  # Gin does not know it.
-        return {}
-
-
-def check_bindings_used():
-    """Raises ValueError for gin bindings that nothing has read so far.
-
-    A binding counts as read once its function has run, so this is called when
-    everything is built and the train step is traced.
-    """
-    # Gin has no public way to ask.
-    bound = gin.config._CONFIG  # pylint: disable=protected-access
-    read = gin.config._OPERATIVE_CONFIG  # pylint: disable=protected-access
-    dead = []
-    for (scope, selector), arguments in bound.items():
-        used = set()
-        for (other, same), values in read.items():
-            if same == selector and (other == scope or
-                                     other.startswith(scope + "/") or
-                                     not scope):
-                used |= set(values)
-        dead += [
-            f"{scope}/{selector}.{a}".lstrip("/")
-            for a in arguments
-            if a not in used
-        ]
-    if dead:
-        raise ValueError(
-            "Gin bindings that nothing reads (delete them, or mend the name "
-            "or scope):\n  " + "\n  ".join(sorted(dead)))
+    files, bindings = overrides
+    return from_config([config.of(workdir), *files], bindings)

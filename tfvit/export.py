@@ -24,9 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit import experiment
-from tfvit import inference
 from tfvit import launch
-from tfvit import predictor
+from tfvit.inference import finished
+from tfvit.inference import image_files
 from tfvit.serving import convert
 from tfvit.serving import saved
 
@@ -60,8 +60,9 @@ def main(words):
     if words:
         raise app.UsageError(f"Unexpected arguments: {words}")
     where = _NPZ.value or launch.workdir()
-    load = functools.partial(inference.load, where, labels=_LABELS.value,
-                             checkpoint=_CHECKPOINT.value)
+    load = functools.partial(finished.load, where, labels=_LABELS.value,
+                             checkpoint=_CHECKPOINT.value,
+                             overrides=launch.overrides())
     if _FORMAT.value == "savedmodel":
         _export_saved_model(load(precision=_PRECISION.value))
     else:
@@ -90,7 +91,7 @@ def _samples(server):
                              "about 100 images as the model will see.")
         rng = np.random.default_rng(0)
         return rng.uniform(-1, 1, [4, *server.image_shape]).astype(np.float32)
-    files = predictor.find(_SAMPLES.value)[:_MAX_SAMPLES]
+    files = image_files.find(_SAMPLES.value)[:_MAX_SAMPLES]
     images, error = server.preprocess(
         tf.stack([tf.io.read_file(file) for file in files]))
     return images.numpy()[error.numpy() == b""]

@@ -24,12 +24,13 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import figures
 from tfvit import launch
-from tfvit import predictor
 from tfvit.data import class_names as class_names_lib
-from tfvit.data import ops
 from tfvit.data import prompts
+from tfvit.data.images import ops
+from tfvit.inference import figures
+from tfvit.inference import finished
+from tfvit.inference import image_files
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run, SavedModel, or published name.")
@@ -60,11 +61,12 @@ _SHEET_LIMIT = 100  # Images; more would be too small to see.
 def main(words):
     if not words:
         raise app.UsageError("Say which images: files, folders or patterns.")
-    files = predictor.find(words)
-    functions = predictor.signatures(
-        _MODEL.value, checkpoint=_CHECKPOINT.value, labels=_LABELS.value)
+    files = image_files.find(words)
+    functions = finished.signatures(
+        _MODEL.value, checkpoint=_CHECKPOINT.value, labels=_LABELS.value,
+        overrides=launch.overrides())
     if _ZEROSHOT.value:
-        functions["serving_default"] = predictor.zeroshot(
+        functions["serving_default"] = finished.zeroshot(
             functions, _zeroshot_names(), prompts=_PROMPTS[_PROMPT.value])
     elif "embed_texts" in functions and not _FEATURES.value:
         raise ValueError(f"--model={_MODEL.value} knows images and texts but "
@@ -75,8 +77,8 @@ def main(words):
                          ("serving_default", "serving_default" in functions)]:
         if wanted:
             show = _printer() if name == "serving_default" else lambda *_: None
-            for file, row in predictor.run(functions[name], files,
-                                           batch_size=_BATCH_SIZE.value):
+            for file, row in image_files.run(functions[name], files,
+                                             batch_size=_BATCH_SIZE.value):
                 show(file, row)
                 done[name].append(row)
     rows = done["serving_default"] or done["features"]
@@ -85,7 +87,7 @@ def main(words):
                          "features: set --features=FILE.npy.")
     if _FEATURES.value:
         np.save(_FEATURES.value,
-                predictor.stacked(done["features"], "features"))
+                image_files.stacked(done["features"], "features"))
     if _SHEET.value:
         _draw(_SHEET.value, files, rows)
     broken = sum(bool(row["error"]) for row in rows)
@@ -120,14 +122,15 @@ def _as_dict(file, row):
         return {"file": file, "error": row["error"]}
     return {"file": file, "classes": [
         {"id": number, "class": name, "score": score}
-        for number, name, score in predictor.top(row)]}
+        for number, name, score in image_files.top(row)]}
 
 
 def _lines(file, row):
     if row["error"]:
         return [[file, "", "", "", "", row["error"]]]
     return [[file, rank, number, name, f"{score:.6g}", ""]
-            for rank, (number, name, score) in enumerate(predictor.top(row), 1)]
+            for rank, (number, name, score)
+            in enumerate(image_files.top(row), 1)]
 
 
 def _print_table(file, row):
@@ -135,7 +138,7 @@ def _print_table(file, row):
     if row["error"]:
         print(f"    {row['error']}")
         return
-    for _, name, score in predictor.top(row):
+    for _, name, score in image_files.top(row):
         print(f"  {100 * score:5.1f} %  {name}")
 
 
@@ -154,7 +157,7 @@ def _draw(path, files, rows):
             images.append(ops.to_uint8(tf.image.resize(
                 pixels, [192, 192], preserve_aspect_ratio=True)))
             if "classes" in row:
-                _, name, score = predictor.top(row)[0]
+                _, name, score = image_files.top(row)[0]
                 caption += f"\n{100 * score:.0f} % {name}"
         captions.append(caption)
     figures.sheet(path, images, captions)

@@ -1,4 +1,4 @@
-"""Trains: python -m tfvit.train --gin_file=gin/b16_cifar10.gin.
+"""Trains a model, or goes on: python -m tfvit.train --gin_file=gin/digits.gin.
 
 With --dry_run everything is built and traced, what it would cost is printed,
 and nothing is trained or written.
@@ -6,9 +6,9 @@ and nothing is trained or written.
 
 from absl import flags
 
-from tfvit import dry_run
 from tfvit import launch
 from tfvit import trainer
+from tfvit.engine import dry_run
 
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Build and trace the run, print its size, FLOPs, memory "

@@ -18,10 +18,10 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import figures
-from tfvit import inference
 from tfvit import launch
-from tfvit import predictor
+from tfvit.inference import figures
+from tfvit.inference import finished
+from tfvit.inference import image_files
 from tfvit.models import attention
 from tfvit.weights import names
 
@@ -80,8 +80,9 @@ def draw_image(path, image, maps, heads):
 
 
 def main(words):
-    files = predictor.find(words) if words else []
-    trained = inference.load(_MODEL.value, checkpoint=_CHECKPOINT.value)
+    files = image_files.find(words) if words else []
+    trained = finished.load(_MODEL.value, checkpoint=_CHECKPOINT.value,
+                            overrides=launch.overrides())
     os.makedirs(_OUT.value, exist_ok=True)
     draw_model(trained.model, _OUT.value)
     if not attention.blocks(trained.model):

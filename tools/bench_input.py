@@ -25,9 +25,9 @@ from absl import flags
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data import ops
 from tfvit.data import pipeline
-from tfvit.data import source
+from tfvit.data.datasets import source
+from tfvit.data.images import ops
 
 _PHOTOS = flags.DEFINE_multi_string("photos", ["500x375"], "WIDTHxHEIGHT.")
 _COUNT = flags.DEFINE_integer("count", 400, "How many photos of each size.",

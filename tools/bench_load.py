@@ -17,7 +17,7 @@ from absl import flags
 import tensorflow as tf
 
 from tfvit import launch
-from tfvit import trainer
+from tfvit.engine import build
 from tfvit.weights import load
 
 _NPZ = flags.DEFINE_string("npz", None, "File to load instead.")
@@ -45,7 +45,8 @@ def main(argv):
     if argv[1:]:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     exp = launch.experiment_from_flags()
-    model, _ = trainer.build_model(exp, tf.distribute.get_strategy())
+    model = build.build(exp, strategy=tf.distribute.get_strategy(),
+                        training=False).model
     sizes = [4 * v.shape.num_elements() for v in model.weights]
     with tempfile.TemporaryDirectory() as folder:
         path = _NPZ.value or os.path.join(folder, "weights.npz")

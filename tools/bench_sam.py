@@ -16,9 +16,9 @@ from absl import flags
 import numpy as np
 import tensorflow as tf
 
-from tfvit import gradients
 from tfvit import launch
-from tfvit import trainer
+from tfvit.engine import build as build_lib
+from tfvit.optimize import gradients
 
 _BATCH = flags.DEFINE_integer("batch", None, "Images a step, if not the run's.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "How often each is timed.")
@@ -33,23 +33,19 @@ _METHODS = {
 
 def build(exp, batch_size):
     """{method: () -> None, which trains --steps steps}."""
-    strategy = exp.strategy()
-    model, params = trainer.build_model(exp, strategy)
-    optimizer = exp.optimizer(exp.total_steps)
-    state = trainer.build_state(exp, params, optimizer, strategy)
-    shape = [batch_size // strategy.num_replicas_in_sync,
-             *model.input_shape[1:]]
-    batch = {
-        "images": tf.random.stateless_uniform(shape, [0, 0], -1.0, 1.0),
-        "labels": tf.range(shape[0], dtype=tf.int64) % model.output_shape[-1]
-    }
-    iterator = iter(strategy.distribute_datasets_from_function(
-        lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
 
     def runner(method):
-        train = trainer.build_step(
-            dataclasses.replace(exp, gradients=method), model, state,
-            optimizer, strategy)
+        run = build_lib.build(dataclasses.replace(exp, gradients=method))
+        shape = [batch_size // run.strategy.num_replicas_in_sync,
+                 *run.model.input_shape[1:]]
+        labels = tf.range(shape[0], dtype=tf.int64)
+        batch = {
+            "images": tf.random.stateless_uniform(shape, [0, 0], -1.0, 1.0),
+            "labels": labels % run.model.output_shape[-1]
+        }
+        iterator = iter(run.strategy.distribute_datasets_from_function(
+            lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
+        train = run.train_step
         # Reading the loss waits for the last step.
         return lambda: train(iterator, _STEPS.value)["loss"].numpy()
 

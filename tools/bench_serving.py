@@ -17,9 +17,8 @@ from absl import flags
 import numpy as np
 import tensorflow as tf
 
-from tfvit import inference
 from tfvit import launch
-from tfvit import predictor
+from tfvit.inference import finished
 from tfvit.serving import saved
 
 _MODEL = flags.DEFINE_string(
@@ -52,7 +51,7 @@ def compare(served, keras, rounds):
 
 def main(words):
     del words
-    trained = inference.load(_MODEL.value)
+    trained = finished.load(_MODEL.value, overrides=launch.overrides())
     data, size = list(files(_IMAGES.value)), _BATCH_SIZE.value
 
     def prepare(image):
@@ -66,7 +65,7 @@ def main(words):
         saved.write(trained.server(), out=out, step=1, config=trained.config,
                     class_names=trained.class_names, record=trained.record(),
                     model_name="bench", warmup_batches=[])
-        function = predictor.signatures(out)["serving_default"]
+        function = finished.signatures(out)["serving_default"]
 
     def request(begin):
         batch = tf.constant(data[begin:begin + size])

@@ -27,11 +27,12 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import figures
 from tfvit import launch
-from tfvit.data import decoding
-from tools import image_file
-from tools import runs
+from tfvit.data.images import decoding
+from tfvit.inference import figures
+
+from . import image_file
+from . import runs
 
 _SHEET = flags.DEFINE_string(
     "contact_sheet", None, "PNG to draw images of each class into.")
@@ -107,7 +108,7 @@ def read(name, source, seen, max_pixels):
 
     Args:
       name: of the split.
-      source: see tfvit.data.source.
+      source: see tfvit.data.datasets.source.
       seen: {digest of pixels: [(split, name, label), ...]}; is added to.
       max_pixels: see --max_pixels.
 

@@ -8,9 +8,9 @@ vision_transformer, big_vision, timm and load.from_npz read such files.
 from absl import flags
 from absl import logging
 
-from tfvit import checkpoint
 from tfvit import launch
-from tfvit import trainer
+from tfvit.engine import build
+from tfvit.engine import checkpoint
 from tfvit.weights import load
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -20,9 +20,10 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def main(exp, workdir):
-    model, params = trainer.build_model(exp, exp.strategy())
-    step = checkpoint.restore_for_inference(workdir, params, _CHECKPOINT.value)
-    load.to_npz(model, _OUTPUT.value)
+    run = build.build(exp, training=False)
+    step = checkpoint.restore_for_inference(workdir, run.params,
+                                            _CHECKPOINT.value)
+    load.to_npz(run.model, _OUTPUT.value)
     logging.info("Wrote step %d of %s to %s.", step, workdir, _OUTPUT.value)
 
 

@@ -7,10 +7,10 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data import decoding
-from tfvit.data import headers
-from tfvit.data import listing
-from tfvit.data import ops
+from tfvit.data.datasets import listing
+from tfvit.data.images import decoding
+from tfvit.data.images import headers
+from tfvit.data.images import ops
 
 _TILE = 128  # Largest side of a thumbnail in pixels.
 _PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey+alpha", 6: "RGBA"}

@@ -11,9 +11,9 @@ must build the file's architecture with its number of classes.
 from absl import flags
 from absl import logging
 
-from tfvit import checkpoint
 from tfvit import launch
-from tfvit import trainer
+from tfvit.engine import build
+from tfvit.engine import checkpoint
 from tfvit.weights import load
 
 _NPZ = flags.DEFINE_string(
@@ -24,13 +24,10 @@ def main(exp, workdir):
     if checkpoint.steps(workdir):
         raise ValueError(f"--workdir={workdir} holds checkpoints already: "
                          "choose another one.")
-    strategy = exp.strategy()
-    model, params = trainer.build_model(exp, strategy)
-    load.from_npz(model, path=_NPZ.value, reset_head=False)
-    state = trainer.build_state(exp, params, exp.optimizer(exp.total_steps),
-                                strategy)
-    state.start_averages()
-    checkpoints = checkpoint.Checkpoints(workdir, state, keep=1)
+    run = build.build(exp)
+    load.from_npz(run.model, path=_NPZ.value, reset_head=False)
+    run.state.start_averages()
+    checkpoints = checkpoint.Checkpoints(workdir, run.state, keep=1)
     checkpoints.save()
     checkpoints.wait()
     logging.info("Wrote %s.", workdir)

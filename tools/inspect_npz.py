@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit import launch
-from tfvit import trainer
+from tfvit.engine import build
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import names
@@ -104,7 +104,8 @@ def main(argv):
 
 def _model():
     exp = launch.experiment_from_flags()
-    return trainer.build_model(exp, tf.distribute.get_strategy())[0]
+    return build.build(exp, strategy=tf.distribute.get_strategy(),
+                       training=False).model
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ images="$workdir/examples"
 "$PYTHON" - "$images" 2>/dev/null <<PY
 import os, sys
 import tensorflow as tf
-from tfvit.data import sources
+from tfvit.data.datasets import sources
 os.makedirs(sys.argv[1], exist_ok=True)
 examples = sources.digits(split="test").examples(seed=0)
 for i, example in enumerate(examples.take(5)):

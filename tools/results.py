@@ -17,7 +17,7 @@ import sys
 from absl import app
 from absl import flags
 
-from tools import runs as runs_lib
+from . import runs as runs_lib
 
 _PNG = flags.DEFINE_string("png", None, "File to draw learning curves into.")
 _HTML = flags.DEFINE_string("html", None, "Page to write: table and curves.")

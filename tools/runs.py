@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-_SMALLER_IS_BETTER = re.compile(r"(^|[/_])(loss|xent|error)")
+from tfvit.engine import metrics
 
 
 def find(words):
@@ -82,12 +82,7 @@ def _pick(name, series, best):
     values = [value for _, value in series]
     if not best:
         return values[-1]
-    return min(values) if smaller_is_better(name) else max(values)
-
-
-def smaller_is_better(metric):
-    """Whether a metric, by its name, is a loss or an error."""
-    return bool(_SMALLER_IS_BETTER.search(metric))
+    return min(values) if metrics.smaller_is_better(name) else max(values)
 
 
 def table(dicts):

@@ -15,9 +15,10 @@ from absl import flags
 import numpy as np
 import tensorflow as tf
 
-from tfvit import inference
+from tfvit import experiment
 from tfvit import launch
 from tfvit.evaluators import sharpness
+from tfvit.inference import finished
 
 _PNG = flags.DEFINE_string("png", None, "File to draw the curves into.")
 _EXAMPLES = flags.DEFINE_integer("examples", 512, "Training images to use.")
@@ -28,8 +29,8 @@ _POINTS = 21  # Of a curve; odd, so that the weights themselves are one.
 
 def measure(run, *, examples, batch_size, radii):
     """(top eigenvalue, [loss at each of the radii]) of a run's directory."""
-    trained = inference.load(run)
-    exp, _ = launch.existing(run)
+    trained = finished.load(run, overrides=launch.overrides())
+    exp, _ = experiment.of_run(run, launch.overrides())
     evaluator = sharpness.Sharpness(
         name=trained.name, model=trained.model, ops=trained.ops, jit=False,
         strategy=tf.distribute.get_strategy(), source=exp.train_source,

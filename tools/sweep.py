@@ -27,8 +27,13 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from tfvit import config
+from tfvit import experiment
 from tfvit import launch
-from tools import runs as runs_lib
+from tfvit.engine import checkpoint
+from tfvit.engine import metrics
+
+from . import runs as runs_lib
 
 _GRID = flags.DEFINE_multi_string("grid", [], "Settings to try; see above.")
 _DIR = flags.DEFINE_string("dir", None, "Folder of the runs.")
@@ -76,8 +81,9 @@ def plan(grid, folder, metric):
         no evaluator gives the metric.
     """
     runs = {}
+    files, bindings = launch.overrides()
     for point in grid:
-        exp, config = launch.described([], point)
+        exp, text = experiment.from_config(files, [*point, *bindings])
         evaluator = metric.split("/")[0]
         if evaluator not in exp.evaluators:
             raise ValueError(
@@ -86,7 +92,7 @@ def plan(grid, folder, metric):
         run = directory(folder, point)
         if run in runs:
             raise ValueError(f"--grid: two settings would share {run}.")
-        runs[run] = point, config, exp.total_steps
+        runs[run] = point, text, exp.total_steps
     return runs
 
 
@@ -132,7 +138,7 @@ def value(run, metric, total_steps):
 
 def best(values, metric):
     """The run of the best value, or None. Values may be None, or NaN."""
-    sign = -1 if runs_lib.smaller_is_better(metric) else 1
+    sign = -1 if metrics.smaller_is_better(metric) else 1
     finished = [run for run, value in values.items()
                 if value is not None and math.isfinite(value)]
     return max(finished, key=lambda run: sign * values[run], default=None)
@@ -158,9 +164,10 @@ def sweep(runs, files, bindings, metric):
         report the metric.
     """
     diverged = []
-    for number, (run, (point, config, total_steps)) in enumerate(
+    for number, (run, (point, text, total_steps)) in enumerate(
             runs.items(), 1):
-        launch.save_config(config, run)  # Refuses results of other settings.
+        # Refuses results of other settings.
+        config.save(text, run, started=checkpoint.steps(run))
         if value(run, metric, total_steps) is not None:
             continue
         logging.info("Run %d of %d: %s", number, len(runs), run)
@@ -181,10 +188,10 @@ def sweep(runs, files, bindings, metric):
 
 
 def main(words):
-    files = flags.FLAGS.gin_file
+    files, bindings = launch.overrides()
     if words or not (files and _GRID.value and _DIR.value):
         raise app.UsageError("Say --gin_file, --grid and --dir.")
-    metric, bindings = _METRIC.value, flags.FLAGS.gin_bindings
+    metric = _METRIC.value
     runs = plan(points(_GRID.value), _DIR.value, metric)
     if _DRY_RUN.value:
         for run, (point, _, _) in runs.items():

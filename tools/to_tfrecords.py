@@ -34,7 +34,7 @@ _UNFINISHED = ".unfinished"
 _DATA = """# Written by tools.to_tfrecords.
 from __gin__ import dynamic_registration
 from tfvit import experiment
-from tfvit.data import sources
+from tfvit.data.datasets import sources
 from tfvit.evaluators import classification
 
 NUM_CLASSES = {num_classes}

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvit.data import ops
 from tfvit.data import pipeline
-from tfvit.data import sources
+from tfvit.data.datasets import sources
+from tfvit.data.images import ops
 
 CLASSES = [str(i) for i in range(1000)]
 

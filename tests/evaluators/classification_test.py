@@ -6,13 +6,13 @@ import tensorflow as tf
 import tf_keras
 
 from tests import toy
-from tfvit import distribute
-from tfvit import losses
-from tfvit.data import ops
-from tfvit.data import source
+from tfvit.data.datasets import source
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
 from tfvit.evaluators import classification
+from tfvit.optimize import losses
 
-STRATEGIES = {"one": distribute.one_device, "two": distribute.logical_cpus}
+STRATEGIES = {"one": strategies.one_device, "two": strategies.logical_cpus}
 
 
 @pytest.fixture(scope="module", params=STRATEGIES)

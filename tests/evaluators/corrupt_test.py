@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tfvit import distribute
-from tfvit import losses
-from tfvit.data import ops
-from tfvit.data import source as source_lib
+from tfvit.data.datasets import source as source_lib
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
 from tfvit.evaluators import classification
 from tfvit.evaluators import fewshot
 from tfvit.evaluators import multilabel
+from tfvit.optimize import losses
 
 
 def source(bad=3, count=6):
@@ -42,8 +42,8 @@ EVALUATORS = {
 }
 
 
-@pytest.fixture(scope="module", params=[distribute.one_device,
-                                        distribute.logical_cpus])
+@pytest.fixture(scope="module", params=[strategies.one_device,
+                                        strategies.logical_cpus])
 def common(request):
     """Arguments of all evaluators."""
     strategy = request.param()

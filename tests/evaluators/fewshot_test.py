@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests import toy
-from tfvit import distribute
-from tfvit.data import ops
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
 from tfvit.evaluators import fewshot
 from tfvit.models import vit
 
@@ -40,8 +40,8 @@ def test_draw_takes_as_many_of_each_class_and_depends_on_the_seed():
 
 
 @pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("make", [distribute.one_device,
-                                  distribute.logical_cpus])
+@pytest.mark.parametrize("make", [strategies.one_device,
+                                  strategies.logical_cpus])
 def test_scores_all_test_examples_on_what_stands_before_the_head(make, jit):
     strategy = make()
     with strategy.scope():

@@ -7,12 +7,12 @@ import pytest
 from sklearn import metrics
 import tf_keras
 
-from tfvit import distribute
-from tfvit import losses
-from tfvit.data import ops
-from tfvit.data import sources
+from tfvit.data.datasets import sources
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
 from tfvit.evaluators import classification
 from tfvit.evaluators import multilabel
+from tfvit.optimize import losses
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, [13, 4, 4, 3]).astype(np.uint8)
@@ -30,8 +30,8 @@ def test_average_precision_is_sklearns_with_and_without_ties(decimals):
             metrics.average_precision_score(positive, scores), abs=1e-12)
 
 
-@pytest.fixture(scope="module", params=[distribute.one_device,
-                                        distribute.logical_cpus])
+@pytest.fixture(scope="module", params=[strategies.one_device,
+                                        strategies.logical_cpus])
 def setup(request):
     """(arguments of an evaluator, logits [13, 5])."""
     strategy = request.param()

@@ -8,13 +8,13 @@ import tensorflow as tf
 import tf_keras
 
 from tests import toy
-from tfvit import distribute
-from tfvit import losses
-from tfvit.data import ops
-from tfvit.data import source
+from tfvit.data.datasets import source
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
 from tfvit.evaluators import sharpness
+from tfvit.optimize import losses
 
-STRATEGIES = {"one": distribute.one_device, "two": distribute.logical_cpus}
+STRATEGIES = {"one": strategies.one_device, "two": strategies.logical_cpus}
 SHARPNESS = functools.partial(
     sharpness.Sharpness, name="sharpness", source=lambda: toy.images(13),
     ops=[ops.decode, functools.partial(ops.resize, size=2), ops.value_range],
@@ -113,7 +113,7 @@ def test_the_top_eigenvalue_is_found_where_a_negative_one_is_larger():
     pixels = tf.constant(255 * np.eye(3), tf.uint8)
     curvatures = np.float32([0.5, -3.0, 2.0])
     evaluator = SHARPNESS(
-        model=model, strategy=distribute.one_device(), jit=False, batch_size=3,
+        model=model, strategy=strategies.one_device(), jit=False, batch_size=3,
         source=lambda: source.Indexed(
             num_examples=3, class_names=["only"], fetch=lambda i: {
                 "image": pixels[i][None, None], "label": i * 0, "name": ""

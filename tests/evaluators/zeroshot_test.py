@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from tests import two_towers
-from tfvit import distribute
-from tfvit.data import captions
-from tfvit.data import ops
-from tfvit.data import sources
+from tfvit.data.datasets import captions
+from tfvit.data.datasets import sources
+from tfvit.data.images import ops
+from tfvit.distribute import strategies
 from tfvit.evaluators import retrieval
 from tfvit.evaluators import zeroshot
 
-STRATEGIES = {"one": distribute.one_device, "two": distribute.logical_cpus}
+STRATEGIES = {"one": strategies.one_device, "two": strategies.logical_cpus}
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, [13, 4, 4, 3]).astype(np.uint8)
 OPS = [ops.decode, ops.value_range]

@@ -13,7 +13,7 @@ from tfvit.models import bert
 from tfvit.models import layers
 from tfvit.models import lit
 from tfvit.models import mixer
-from tfvit.models import text
+from tfvit.models import text_tower
 
 MODELS = {
     "lit_text_transformer": (two_towers.SMALL, (None, 24)),
@@ -179,7 +179,7 @@ def test_gradients_of_embeddings_are_dense_and_right(tower):
 def test_gradients_of_frequent_tokens_add_up_in_bfloat16():
     table = tf.Variable(tf.zeros([3, 2], tf.bfloat16))
     with tf.GradientTape() as tape:
-        rows = text.lookup(table, tf.ones([64, 64], tf.int32))
+        rows = text_tower.lookup(table, tf.ones([64, 64], tf.int32))
     np.testing.assert_array_equal(
         tf.cast(tape.gradient(rows, table), tf.float32),
         [[0, 0], [4096, 4096], [0, 0]])

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from tests import toy
-from tfvit import distribute
+from tfvit.distribute import strategies
 from tfvit.models import mixer
 
 VIT = functools.partial(toy.EXPERIMENT.model, depth=1)
@@ -36,7 +36,7 @@ def train(model, remat, **change):
 @pytest.mark.slow
 @pytest.mark.parametrize("model, change", [
     (VIT, {"jit": True, "accum_steps": 2}),
-    (MIXER, {"strategy": distribute.logical_cpus, "frozen": "stem/.*"}),
+    (MIXER, {"strategy": strategies.logical_cpus, "frozen": "stem/.*"}),
 ], ids=["vit", "mixer"])
 def test_training_gives_the_same_weights(model, change):
     losses, weights = train(model, False, **change)

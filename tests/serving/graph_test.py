@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tests.serving import samples
-from tfvit.data import headers
+from tfvit.data.images import headers
 from tfvit.serving import graph
 
 
@@ -261,6 +261,9 @@ def test_images_without_pixels_are_flagged(functions):
     ("serving_default", {"images": tf.constant(["x"])}),
     ("images", {"images": tf.zeros([2, 16, 15, 3])}),
     ("images", {"images": tf.zeros([2, 16, 16])}),
+    ("images", {"images": tf.zeros([16])}),
+    ("images", {"images": tf.zeros([1, 2, 16, 16, 3])}),
+    ("uint8_images", {"images": tf.zeros([16, 16, 3], tf.uint8)}),
     ("uint8_images", {"images": tf.zeros([2, 16, 16, 3])}),
     ("uint8_images", {"images": tf.zeros([2, 16, 16, 4], tf.uint8)}),
 ])

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import samples
-from tfvit.data import text
+from tfvit.data import tokenizers
 from tfvit.serving import lit as serving
 from tfvit.serving import saved
 
@@ -19,7 +19,7 @@ def made(folder, *, bias_init=None):
     """(server, model, tokenizer) with random weights everywhere."""
     vocab = folder / "vocab.txt"
     vocab.write_text("\n".join(WORDS))
-    tokenizer = text.wordpiece(vocab=str(vocab), max_len=6)
+    tokenizer = tokenizers.wordpiece(vocab=str(vocab), max_len=6)
     model = samples.lit(bias_init=bias_init)
     return serving.Server(model=model, ops=samples.OPS,
                           tokenizer=tokenizer), model, tokenizer

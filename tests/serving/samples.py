@@ -6,11 +6,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from tfvit.data import ops
+from tfvit.data.images import ops
 from tfvit.models import lit as lit_lib
 from tfvit.models import mixer
 from tfvit.models import resnet
-from tfvit.models import text
+from tfvit.models import text_tower
 from tfvit.models import vit
 from tfvit.serving import graph
 
@@ -68,7 +68,7 @@ def lit(**settings):
     made = lit_lib.lit(
         image=functools.partial(_VIT, depth=1), out_dim=(None, 8),
         text=functools.partial(
-            text.text_transformer, vocab_size=8, max_len=6, width=8, depth=1,
+            text_tower.text_transformer, vocab_size=8, max_len=6, width=8, depth=1,
             num_heads=2, mlp_dim=16), **settings)
     rng = np.random.default_rng(0)
     for variable in made.weights:

@@ -9,7 +9,7 @@ import types
 import gin
 import pytest
 
-from tfvit import launch
+from tfvit import config
 from tfvit.weights import fetch
 from tfvit.weights import names
 from tfvit.weights import npz
@@ -61,7 +61,7 @@ def test_a_lit_is_recognised(name, stem, out_dim, tokenizer, inventory,
         types.SimpleNamespace(shapes=shapes)))
     files, bindings = published.gin_of(f"lit/LiT-{name}")
     assert files == [f"gin/models/{stem}.gin", "gin/recipes/published_lit.gin"]
-    launch.parse(files, bindings)
+    config.parse(files, bindings)
 
     def bound(name):
         return gin.query_parameter(name)
@@ -71,8 +71,8 @@ def test_a_lit_is_recognised(name, stem, out_dim, tokenizer, inventory,
     assert bound("load.from_npz.path") == f"lit/LiT-{name}"
     kind, suffix = {"wordpiece": ("vocab", "txt"),
                     "sentencepiece": ("model", "model")}[tokenizer]
-    assert bound(f"text.{tokenizer}.{kind}") == f"lit/LiT-{name}.{suffix}"
-    assert bound(f"text.{tokenizer}.max_len") == 16
+    assert bound(f"tokenizers.{tokenizer}.{kind}") == f"lit/LiT-{name}.{suffix}"
+    assert bound(f"tokenizers.{tokenizer}.max_len") == 16
     assert tokenizer in str(bound("TOKENIZER/gin.macro.value"))
 
 

@@ -23,6 +23,7 @@ BLOCKS = (1, 1)
 
 def timm_vit(**changes):
     from timm.models import vision_transformer
+
     # vision_transformer's GELU is the approximation by tanh, timm's is not.
     return vision_transformer.VisionTransformer(
         img_size=IMAGE_SIZE, embed_dim=WIDTH, mlp_ratio=MLP_DIM / WIDTH,

@@ -4,8 +4,8 @@ The order of training examples, and every random number, is a pure function of
 (seed, step): a pipeline built at step s yields what one built at step 0 yields
 from its s-th batch on, bit for bit. So nothing of it needs to be saved.
 
-b is the batch of one replica. `source` is one of tfvit.data.sources, `ops` is
-a list of functions as in tfvit.data.ops.
+b is the batch of one replica. `source` is one of datasets.sources, `ops` is
+a list of functions as in images.ops.
 """
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -14,8 +14,8 @@ import socket
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data import captions
-from tfvit.data import decoding
+from tfvit.data.datasets import captions
+from tfvit.data.images import decoding
 
 _CORRUPT_ADVICE = (
     "Remove or replace it, or set pipeline.train.skip_corrupt = True (for "
@@ -45,7 +45,7 @@ def train(*,
       input_context: this worker's share of the work; None for all of it.
       skip_corrupt: give images that do not decode weight 0, and log their
         names, instead of stopping.
-      tokenizer: one of tfvit.data.text, for a source of images with captions.
+      tokenizer: one of data.tokenizers, for a source of images with captions.
       service: address of a tf.data service's dispatcher, such as
         grpc://10.0.0.9:5050, whose one worker reads and decodes instead of this
         machine. It needs the same files at the same paths.

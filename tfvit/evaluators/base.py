@@ -8,9 +8,9 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import step as step_lib
-from tfvit.data import decoding
 from tfvit.data import pipeline
+from tfvit.data.images import decoding
+from tfvit.distribute import strategies
 
 
 class Batches(NamedTuple):
@@ -145,7 +145,7 @@ def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
 def summing(strategy, replica_sums, jit):
     """Makes replica_sums(batch, ...) -> tensors sum over all replicas."""
     compiled = tf.function(replica_sums,
-                           jit_compile=step_lib.use_jit(jit, strategy))
+                           jit_compile=strategies.use_jit(jit, strategy))
 
     @tf.function
     def batch_sums(batch, *args):
@@ -153,7 +153,7 @@ def summing(strategy, replica_sums, jit):
         # variables: XLA reads none of another device.
         values = strategy.run(lambda *a: compiled(*a), args=(batch, *args))
         return tf.nest.map_structure(
-            lambda v: strategy.reduce(step_lib.SUM, v, axis=None), values)
+            lambda v: strategy.reduce(tf.distribute.ReduceOp.SUM, v, axis=None), values)
 
     return batch_sums
 
@@ -161,7 +161,7 @@ def summing(strategy, replica_sums, jit):
 def gathering(strategy, replica_rows, jit):
     """Makes replica_rows(batch) -> tensors [b, ...] join those of replicas."""
     compiled = tf.function(replica_rows,
-                           jit_compile=step_lib.use_jit(jit, strategy))
+                           jit_compile=strategies.use_jit(jit, strategy))
 
     @tf.function
     def batch_rows(batch):

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from tfvit import losses
+from tfvit.data.datasets import source as source_lib
 from tfvit.evaluators import base
+from tfvit.optimize import losses
 
 
 class Classification:
@@ -17,7 +18,7 @@ class Classification:
       source: () -> source of labelled images.
       ops: preprocessing, from encoded bytes to [H, W, c] in [-1, 1].
       batch_size: global evaluation batch.
-      loss: one of tfvit.losses.
+      loss: one of optimize.losses.
       skip_corrupt: count images that do not decode instead of stopping.
       classes: numbers of the classes among which the model chooses, such as
         the 200 of ImageNet-A; None for all.
@@ -37,7 +38,7 @@ class Classification:
         self.ops = ops
         self._name = name
         source = source()
-        check_classes(model, source, name)
+        source_lib.check_classes(model, source, name)
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
             skip_corrupt=skip_corrupt)
@@ -71,16 +72,6 @@ class Classification:
             **{k: v / seen for k, v in sums.items()}, "examples": int(seen),
             **corrupt
         }
-
-
-def check_classes(model, source, name):
-    """Raises ValueError unless the model has one logit for each class."""
-    ours, theirs = model.output_shape[-1], len(source.class_names)
-    if ours != theirs:
-        raise ValueError(
-            f"The model has {ours} classes, the {name} data has {theirs} "
-            f"({', '.join(source.class_names[:5])}, ...). Set NUM_CLASSES = "
-            f"{theirs}.")
 
 
 def _sums(logits, batch, loss, classes=None):

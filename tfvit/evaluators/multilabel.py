@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from tfvit import losses
+from tfvit.data.datasets import source as source_lib
 from tfvit.evaluators import base
-from tfvit.evaluators import classification
+from tfvit.optimize import losses
 
 
 class MultiLabel:
@@ -29,7 +29,7 @@ class MultiLabel:
         self.ops = ops
         self._name = name
         source = source()
-        classification.check_classes(model, source, name)
+        source_lib.check_classes(model, source, name)
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
             skip_corrupt=skip_corrupt)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data import captions
+from tfvit.data.datasets import captions
 from tfvit.evaluators import base
 
 _BLOCK = 1024  # Queries at a time, which bounds the memory for similarities.
@@ -19,7 +19,7 @@ class Retrieval:
       name, strategy, jit, ops, batch_size: see classification.Classification.
       model: as models.lit.lit makes it.
       source: () -> source of images with captions.
-      tokenizer: one of tfvit.data.text.
+      tokenizer: one of data.tokenizers.
       ks: how many of the nearest count.
 
     Attributes:

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from tfvit import gradients as gradients_lib
-from tfvit import losses as losses_lib
+from tfvit.data.datasets import source as source_lib
 from tfvit.evaluators import base
-from tfvit.evaluators import classification
+from tfvit.optimize import gradients as gradients_lib
+from tfvit.optimize import losses as losses_lib
 
 ZERO = tf.UnconnectedGradients.ZERO
 
@@ -40,7 +40,7 @@ class Sharpness:
         self._iterations = iterations
         self._tolerance = tolerance
         source = source()
-        classification.check_classes(model, source, name)
+        source_lib.check_classes(model, source, name)
         batches = base.share_out(strategy, source=source, ops=ops,
                                  batch_size=batch_size)
         self._dataset = batches.dataset

@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfvit import losses
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts as prompts_lib
 from tfvit.evaluators import base
 from tfvit.evaluators import classification
+from tfvit.optimize import losses
 
 _LISTS = {
     "class_name_only": prompts_lib.class_name_only,
@@ -28,7 +28,7 @@ class ZeroShot:
         classification.Classification.
       model: as models.lit.lit makes it.
       source: () -> source of labelled images.
-      tokenizer: one of tfvit.data.text.
+      tokenizer: one of data.tokenizers.
       prompts: "class_name_only", "clip_best", "clip_paper" (see
         tfvit.data.prompts) or templates such as "a {}".
       class_names_file: of one name a line, or "imagenet2012"; None for the

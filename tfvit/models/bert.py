@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import layers
-from tfvit.models import text
+from tfvit.models import text_tower
 from tfvit.models import vit
 
 _EPSILON = 1e-12  # Of layer normalisation; google-research/bert modeling.py.
@@ -88,7 +88,7 @@ class Embedder(tf_keras.layers.Layer):
         if length is not None and length > most:
             raise ValueError(f"Texts of {length} tokens are longer than "
                              f"bert.max_positions={most}.")
-        return (text.lookup(self.tables["token"], tokens) +
+        return (text_tower.lookup(self.tables["token"], tokens) +
                 self.tables["position"][:tf.shape(tokens)[1]] +
                 self.tables["segment"][0])
 

@@ -69,11 +69,8 @@ class Server(tf.Module):
             found["serving_default"] = (self.classify, encoded)
             found["uint8_images"] = (self.classify_pixels, pixels)
             found["images"] = (self.logits, images)
-        return {
-            name: tf.function(
-                function, autograph=False).get_concrete_function(spec)
-            for name, (function, spec) in found.items()
-        }
+        return {name: images_lib.signature(function, spec)
+                for name, (function, spec) in found.items()}
 
     def warmup_requests(self, size):
         """(signature, inputs) pairs that serve batches of `size` first."""

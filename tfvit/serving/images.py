@@ -1,13 +1,30 @@
 """From the bytes of image files to batches, as evaluation makes them."""
 
+import functools
+
 import tensorflow as tf
 
-from tfvit.data import decoding
-from tfvit.data import headers
-from tfvit.data import ops as ops_lib
+from tfvit.data.images import decoding
+from tfvit.data.images import headers
+from tfvit.data.images import ops as ops_lib
 
 UNREADABLE = "Not an image that can be decoded, or cut short."
 TOO_LARGE = "The image has more than {:,} pixels."
+
+
+def signature(function, *specs):
+    """The concrete function of a signature, whose inputs `specs` describe.
+
+    Inputs of other shapes are an error. Nothing else looks at them, and some
+    kernels end the whole process where they are wrong.
+    """
+
+    @functools.wraps(function)
+    def checked(*inputs):
+        return function(*(tf.ensure_shape(value, spec.shape)
+                          for value, spec in zip(inputs, specs)))
+
+    return tf.function(checked, autograph=False).get_concrete_function(*specs)
 
 
 class Reader:

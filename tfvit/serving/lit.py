@@ -56,11 +56,8 @@ class Server(tf.Module):
             "zeroshot": (self.zeroshot, [encoded, texts]),
             "zeroshot_embedded": (self.zeroshot_embedded, [encoded, embedded]),
         }
-        return {
-            name: tf.function(
-                function, autograph=False).get_concrete_function(*specs)
-            for name, (function, specs) in found.items()
-        }
+        return {name: images_lib.signature(function, *specs)
+                for name, (function, specs) in found.items()}
 
     def warmup_requests(self, size):
         """(signature, inputs) pairs that serve batches of `size` first."""

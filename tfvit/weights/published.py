@@ -50,12 +50,12 @@ def _gin_of_lit(path, shapes):
     model, settings = describe_lit(shapes)
     # Published beside the weights.
     stem = path.removesuffix(".npz")
-    bindings = ["TOKENIZER = @text.sentencepiece()"]
+    bindings = ["TOKENIZER = @tokenizers.sentencepiece()"]
     if "bert.bert.vocab_size" in settings:
         bindings = []  # As gin/recipes/lit.gin has it.
-        settings["text.wordpiece.vocab"] = f"{stem}.txt"
+        settings["tokenizers.wordpiece.vocab"] = f"{stem}.txt"
     else:
-        settings["text.sentencepiece.model"] = f"{stem}.model"
+        settings["tokenizers.sentencepiece.model"] = f"{stem}.model"
     settings["load.from_npz.path"] = path
     bindings += [f"{k} = {v!r}" for k, v in settings.items()]
     files = [f"gin/models/{model}.gin", "gin/recipes/published_lit.gin"]
@@ -89,7 +89,7 @@ def describe_lit(shapes):
         length = shapes["txt/pos_embedding"][1]
         settings["text_tower.text_transformer.vocab_size"] = small[0]
         settings["text_tower.text_transformer.max_len"] = length
-        settings["text.sentencepiece.max_len"] = length
+        settings["tokenizers.sentencepiece.max_len"] = length
     return stems[table[1]], settings
 
 

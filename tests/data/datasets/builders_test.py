@@ -1,0 +1,64 @@
+import types
+import urllib.error
+
+import pytest
+
+from tfvit.data.datasets import builders
+
+
+def fake_builder(download_and_prepare):
+    """What builders.prepare uses of a TFDS builder."""
+    return types.SimpleNamespace(name="pets",
+                                 data_dir="/data/pets/1.0.0",
+                                 MANUAL_DOWNLOAD_INSTRUCTIONS=None,
+                                 url_infos={"https://example.org/pets.tar": 0},
+                                 download_and_prepare=download_and_prepare)
+
+
+def answer(monkeypatch, error):
+    """Makes every request end in `error`."""
+
+    def urlopen(*unused_args, **unused_kwargs):
+        raise error
+
+    monkeypatch.setattr(builders.urllib.request, "urlopen", urlopen)
+
+
+def test_without_network_nothing_is_tried_and_the_way_out_is_named(monkeypatch):
+    answer(monkeypatch, urllib.error.URLError("no such host"))
+    prepared = []
+    builder = fake_builder(lambda **kwargs: prepared.append(kwargs))
+    with pytest.raises(
+            ValueError,
+            match="pets.*/data/pets.*no such host.*tfds build pets.*DATA_DIR"):
+        builders.prepare(builder, True, manual_dir=None, config=None)
+    assert not prepared
+
+
+def test_a_server_that_refuses_is_left_to_tfds(monkeypatch):
+    answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
+    prepared = []
+    builder = fake_builder(lambda **kwargs: prepared.append(kwargs))
+    builders.prepare(builder, True, manual_dir=None, config="how")
+    assert prepared == [{"download_config": "how"}]
+
+
+def test_only_the_first_line_of_a_failure_is_told(monkeypatch):
+    answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
+
+    def fail(**unused_kwargs):
+        raise RuntimeError("Checksum differs.\nPages of advice.")
+
+    with pytest.raises(ValueError, match="Checksum differs") as caught:
+        builders.prepare(fake_builder(fail), True, manual_dir=None, config=None)
+    assert "Pages" not in str(caught.value)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
+
+    def fail(**unused_kwargs):
+        raise ModuleNotFoundError("No module named 'parser'", name="parser")
+
+    with pytest.raises(ValueError, match="pip install parser"):
+        builders.prepare(fake_builder(fail), True, manual_dir=None, config=None)

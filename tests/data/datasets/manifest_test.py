@@ -1,0 +1,155 @@
+"""Tables of images and labels, and what is said about wrong ones."""
+
+import json
+import os
+
+import gin
+import pytest
+import tensorflow as tf
+
+from tfvit import config
+from tfvit import experiment
+from tfvit.data.datasets import sources
+from tfvit.data.images import ops
+
+PNG = tf.io.encode_png(tf.zeros([3, 4, 3], tf.uint8)).numpy()
+TABLE = "image,label\nx/a.png,cat\nb.png,dog\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a table beside the images a.png, b.png, x/a.png."""
+
+    def write(text, name="table.csv"):
+        for image in ("a.png", "b.png", "x/a.png"):
+            (tmp_path / image).parent.mkdir(exist_ok=True)
+            (tmp_path / image).write_bytes(PNG)
+        data = text.encode() if isinstance(text, str) else text
+        (tmp_path / name).write_bytes(data)
+        return str(tmp_path / name)
+
+    return write
+
+
+def read(path, split="train[:100%]", **arguments):
+    """[(file relative to the table, class name)] in the source's order."""
+    source = sources.manifest(path=path, split=split, **arguments)
+    examples = list(source.examples())
+    assert len(examples) == source.num_examples
+    for example in examples:
+        assert ops.decode(example["image"]).shape == [3, 4, 3]
+    return [(os.path.relpath(e["name"].numpy().decode(), os.path.dirname(path)),
+             source.class_names[int(e["label"])]) for e in examples]
+
+
+def test_csv_and_jsonl_say_the_same(write):
+    expected = [("x/a.png", "cat"), ("b.png", "dog")]
+    assert read(write(TABLE)) == expected
+    lines = "\n".join(json.dumps({"label": label, "image": image, "more": [1]})
+                      for image, label in expected) + "\n\n"
+    assert read(write(lines, "table.jsonl")) == expected
+
+
+@pytest.mark.parametrize("text, arguments", [
+    (b"\xef\xbb\xbf" + TABLE.encode(), {}),  # As Excel writes it.
+    (TABLE.replace("\n", "\r\n"), {}),
+    ('label, image,n\ncat, "x/a.png",1\n\ndog,b.png,2', {}),
+    (TABLE.replace(",", ";"), {"delimiter": ";"}),
+    (TABLE.replace("image,label", "file,y"),
+     {"image_column": "file", "label_column": "y"}),
+])
+def test_csv_as_programs_write_it(write, text, arguments):
+    assert read(write(text), **arguments) == [("x/a.png", "cat"),
+                                              ("b.png", "dog")]
+
+
+def test_names_of_files_start_at_the_table_at_root_or_are_absolute(
+        write, tmp_path):
+    path = write(f"image,label\n{tmp_path}/b.png,dog\na.png,cat\n")
+    assert read(path) == [("b.png", "dog"), ("a.png", "cat")]
+    assert read(path, root=str(tmp_path / "x")) == [("b.png", "dog"),
+                                                    ("x/a.png", "cat")]
+
+
+def test_numbers_as_labels_are_sorted_by_value(write):
+    rows = "".join(f'{{"image": "a.png", "label": {i}}}\n' for i in (10, 9, 2))
+    source = sources.manifest(path=write(rows, "t.jsonl"), split="a[:100%]")
+    assert source.class_names == ("2", "9", "10")
+
+
+def test_a_column_names_the_split_and_classes_are_those_of_all(write):
+    path = write("image,label,split\na.png,cat,train\nb.png,dog,val\n"
+                 "x/a.png,eel,train\n")
+    assert read(path, "train") == [("a.png", "cat"), ("x/a.png", "eel")]
+    assert read(path, "val") == [("b.png", "dog")]
+    assert len(sources.manifest(path=path, split="val").class_names) == 3
+    with pytest.raises(ValueError, match=r"'test'.*'split'.*'train', 'val'"):
+        read(path, "test")
+
+
+def test_slices_take_a_share_of_each_class_and_do_not_overlap(write, tmp_path):
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'}" for i in range(40)]
+    path = write("\n".join(["image,label", *rows]))
+    for i in range(40):
+        (tmp_path / f"{i}.png").write_bytes(PNG)
+    parts = [read(path, f"x[{part}]") for part in (":70%", "70%:90%", "90%:")]
+    assert [len(part) for part in parts] == [28, 8, 4]
+    assert len({file for part in parts for file, _ in part}) == 40
+    for part in parts:
+        assert sum(label == "cat" for _, label in part) * 2 == len(part)
+
+
+def test_class_names_come_from_a_file(write, tmp_path):
+    (tmp_path / "names.txt").write_text("eel\ncat\ndog\n\n")
+    names = {"class_names_file": str(tmp_path / "names.txt")}
+    path = write(TABLE)
+    assert read(path, None, **names) == [("x/a.png", "cat"), ("b.png", "dog")]
+    source = sources.manifest(path=path, **names)
+    assert source.class_names == ("eel", "cat", "dog")
+    path = write(TABLE + "a.png,cta\n")
+    with pytest.raises(ValueError, match="line 4: 'cta' .* 3 classes.*: cat"):
+        sources.manifest(path=path, **names)
+
+
+@pytest.mark.parametrize("text, name, split, message", [
+    (TABLE, "t.txt", None, "none of .csv, .jsonl"),
+    (TABLE, "t.csv", None, "Set sources.manifest.class_names_file"),
+    (TABLE, "t.csv", "train", "no column 'split'.*slice"),
+    (TABLE, "t.csv", "train[:50]", "split = 'train.*neither a name nor"),
+    (TABLE, "t.csv", "train[:1%]", "has no images"),
+    (TABLE.replace("dog", "cat"), "t.csv", "t[:9%]", "two or more classes"),
+    (TABLE.replace("x/a", "x/y"), "t.csv", "t[:100%]",
+     "x/y.png, which is not there.*manifest.root"),
+    ("image,label\n", "t.csv", "t[:9%]", "lists no images"),
+    ("", "t.csv", "t[:9%]", "lists no images"),
+    ("a.png,cat\nb.png,dog\n", "t.csv", None,
+     r"line 2: no 'image'; there are \['a.png', 'cat'\].*image_column"),
+    ("image;label\na.png;cat\n", "t.csv", None, r"\['image;label'\]"),
+    ("image,label\na.png,cat\nb.png,\n", "t.csv", None, "line 3: no 'label'"),
+    ("image,label\na,b.png,cat\n", "t.csv", None, "line 2: not as many"),
+    ("image,label\na.png\n", "t.csv", None, "line 2: not as many"),
+    ('image,label\n"a.png,cat\n', "t.csv", None, "near line .: unexpected end"),
+    (b"image,label\n\xe9.png,cat\n", "t.csv", None, "not UTF-8"),
+    ('{"image": "a.png"}', "t.jsonl", None, "line 1: no 'label'"),
+    ('\n{"image": "a.png",', "t.jsonl", None, "line 2: .*Expecting"),
+    ('["a.png", "cat"]', "t.jsonl", None, "line 1: .*no JSON object"),
+    ('{"image": "a.png", "label": 1.5}', "t.jsonl", None,
+     "line 1: .*label 1.5 a text or a whole number"),
+])
+def test_what_is_wrong_is_said_with_its_line(write, text, name, split, message):
+    with pytest.raises(ValueError, match=message):
+        sources.manifest(path=write(text, name), split=split)
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no.csv' does not exist"):
+        sources.manifest(path=str(tmp_path / "no.csv"))
+
+
+def test_gin_reads_a_manifest_with_the_recipe_of_the_readme(write):
+    rows = "".join(f"a.png,{i % 2}\n" for i in range(40))
+    config.parse(["gin/recipes/augreg.gin", "gin/data/manifest.gin"], [
+        "AUGREG = 'S_16'", "NUM_CLASSES = 2",
+        f"MANIFEST = {write('image,label' + chr(10) + rows)!r}"])
+    exp = gin.get_configurable(experiment.Experiment)()
+    assert exp.train_source().class_names == ("0", "1")

@@ -1,0 +1,191 @@
+"""What is done between updates: cadences, early stopping, one's own."""
+
+import dataclasses
+import functools
+import json
+import textwrap
+
+import gin
+import pytest
+
+from tests import toy
+from tests.engine import resume_test
+from tfvit import config
+from tfvit import experiment
+from tfvit import trainer
+from tfvit.engine import actions
+from tfvit.engine import checkpoint
+from tfvit.engine import loop
+from tfvit.engine import metrics
+from tfvit.engine import writers
+
+
+class Scripted:
+    """An evaluator that gives the next of its values at each run."""
+
+    def __init__(self, values, metric, **_):
+        self._values = iter(values)
+        self._metric = metric
+
+    def run(self, poll):
+        poll()
+        return {self._metric: next(self._values)}
+
+
+def scripted(values, metric="loss"):
+    return functools.partial(Scripted, values, metric)
+
+
+def lines(workdir, metric):
+    """[(step, value)] of metrics.jsonl."""
+    found = map(json.loads,
+                (workdir / "metrics.jsonl").read_text().splitlines())
+    return [(line["step"], line[metric]) for line in found if metric in line]
+
+
+EXPERIMENT = dataclasses.replace(toy.EXPERIMENT, log_every=1, eval_every=2,
+                                 checkpoint_every=5)
+
+
+def test_each_evaluator_has_its_own_cadence(tmp_path):
+    exp = dataclasses.replace(
+        EXPERIMENT, evaluator_every={"rare": 8}, evaluators={
+            "often": scripted([.1] * 10), "rare": scripted([.2, .3, .4])})
+    assert trainer.train(exp, tmp_path) == {"often": {"loss": .1},
+                                            "rare": {"loss": .4}}
+    assert [step for step, _ in lines(tmp_path, "often/loss")] == [
+        2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert lines(tmp_path, "rare/loss") == [(8, .2), (16, .3), (20, .4)]
+
+
+def stopping(values, metric="loss", **arguments):
+    return dataclasses.replace(
+        EXPERIMENT, evaluators={"val": scripted(values, metric),
+                                "rare": scripted([5.0, 6.0])},
+        evaluator_every={"rare": 20},
+        actions=[(2, functools.partial(
+            actions.early_stopping, metric=f"val/{metric}", **arguments))])
+
+
+@pytest.mark.parametrize("values, arguments, end", [
+    ([1.0, 0.9, 0.95, 0.91], {"patience": 2}, 8),
+    ([1.0, 0.9, 0.89, 0.885], {"patience": 2, "min_delta": 0.02}, 8),
+    ([1.0, float("nan"), float("nan")], {"patience": 2}, 6),
+    ([float("nan")] * 3, {"patience": 3}, 6),
+])
+def test_early_stopping_ends_a_run_as_if_it_were_the_last_step(
+        values, arguments, end, tmp_path):
+    exp = stopping(values, **arguments)
+    result = trainer.train(exp, tmp_path)
+    assert checkpoint.steps(tmp_path)[-1] == end
+    assert [step for step, _ in lines(tmp_path, "val/loss")][-1] == end
+    # What is due at the end is done, too.
+    assert lines(tmp_path, "rare/loss") == [(end, 5.0)]
+    assert result["rare"] == {"loss": 5.0}
+    before = (tmp_path / "metrics.jsonl").read_text()
+    again = trainer.train(exp, tmp_path)  # Nothing is left to do.
+    assert str(again) == str(result)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_early_stopping_of_an_accuracy_waits_for_a_larger_one(tmp_path):
+    exp = stopping([.5, .6, .7, .65, .7, .6], "accuracy", patience=3)
+    trainer.train(exp, tmp_path)
+    assert checkpoint.steps(tmp_path)[-1] == 12
+
+
+def test_early_stopping_that_cannot_work_says_so(tmp_path):
+    with pytest.raises(ValueError, match="patience=0 must be a whole number"):
+        actions.early_stopping(metric="val/loss", patience=0)
+    exp = dataclasses.replace(stopping([1.0] * 10, patience=2), actions=[
+        (2, functools.partial(actions.early_stopping, metric="val/accurcy",
+                              patience=2))])
+    with pytest.raises(ValueError, match="'val/accurcy' is not among the "
+                       "metrics: val/loss"):
+        trainer.train(exp, tmp_path)
+
+
+def test_a_run_that_is_stopped_remembers_how_patient_it_was(tmp_path):
+    values = [1.0, 1.1, 1.2, 1.3]
+    stop = stopping(values, patience=3)
+    trainer.train(stop, tmp_path / "whole")
+    assert checkpoint.steps(tmp_path / "whole")[-1] == 8
+
+    class Preempted(Scripted):
+
+        def run(self, poll):
+            raise loop.Preempted("now")
+
+    first = dataclasses.replace(stop, evaluator_every={"rare": 5}, evaluators={
+        "val": scripted(values[:2]),
+        "rare": functools.partial(Preempted, [], "")})
+    with pytest.raises(loop.Preempted):
+        trainer.train(first, tmp_path / "parts")
+    assert checkpoint.steps(tmp_path / "parts")[-1] == 5
+    trainer.train(stopping(values[2:], patience=3), tmp_path / "parts")
+    assert resume_test.state(tmp_path / "parts", 8) == resume_test.state(
+        tmp_path / "whole", 8)
+
+
+def test_ones_own_action_comes_from_a_gin_file(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(textwrap.dedent("""
+        def to_csv(*, path):
+            def action(training, memory):
+                memory["times"] = memory.get("times", 0) + 1
+                with open(path, "a") as f:
+                    f.write(f"{training.step},{memory['times']},"
+                            f"{training.values['test/accuracy']}\\n")
+            return action
+        """))
+    (tmp_path / "mine.gin").write_text(textwrap.dedent(f"""
+        from __gin__ import dynamic_registration
+        import mine
+        from tfvit import experiment
+        experiment.Experiment.actions = [(10, @mine.to_csv)]
+        mine.to_csv.path = '{tmp_path}/out.csv'
+        """))
+    monkeypatch.syspath_prepend(tmp_path)
+    config.parse(["gin/digits.gin", str(tmp_path / "mine.gin")], [
+        "experiment.Experiment.total_steps = 20", "vit.vit.depth = 1",
+        "experiment.Experiment.log_every = 10",
+        "experiment.Experiment.eval_every = 10",
+        "schedules.cosine.warmup_steps = 2"])
+    exp = gin.get_configurable(experiment.Experiment)()
+    trainer.train(exp, str(tmp_path / "run"))
+    steps, times, accuracies = zip(*(
+        line.split(",") for line in
+        (tmp_path / "out.csv").read_text().splitlines()))
+    assert steps == ("10", "20") and times == ("1", "2")
+    assert [float(a) for a in accuracies] == [
+        a for _, a in lines(tmp_path / "run", "test/accuracy")]
+
+
+def test_a_run_reports_to_the_writers_it_lists(tmp_path):
+    exp = dataclasses.replace(EXPERIMENT, writers=[writers.Csv])
+    trainer.train(exp, tmp_path)
+    assert "20,test/accuracy," in (tmp_path / "metrics.csv").read_text()
+    assert not list(tmp_path.glob("events.*"))
+
+
+@pytest.mark.parametrize("field, value, message", [
+    ("evaluator_every", {"vl": 10}, "'vl' is no evaluator; there are: test"),
+    ("evaluator_every", {"test": 7}, "'test'\\]=7 must be .*log_every=5"),
+    ("actions", [10, max], "10 must be a pair"),
+    ("actions", [(0, max)], "number of steps"),
+    ("writers", ["csv"], "'csv' must be a class of engine.writers"),
+])
+def test_what_cannot_be_done_between_updates_is_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(toy.EXPERIMENT, **{field: value})
+
+
+@pytest.mark.parametrize("metric, value, best, better", [
+    ("val/loss", 1.0, 2.0, True), ("val/loss", 2.0, 1.0, False),
+    ("val/accuracy", 2.0, 1.0, True), ("val/accuracy", 1.0, 1.0, False),
+    ("val/xent", 0.5, 0.6, True), ("val/top1_error", 0.1, 0.2, True),
+    ("val/accuracy", float("nan"), None, False),
+    ("val/accuracy", 0.1, float("nan"), True),
+    ("val/loss", float("nan"), 3.0, False), ("val/loss", 3.0, None, True),
+])
+def test_which_value_is_better(metric, value, best, better):
+    assert metrics.is_better(metric, value, best) is better

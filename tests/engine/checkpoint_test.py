@@ -1,0 +1,56 @@
+"""Saving while training goes on."""
+
+import threading
+import types
+
+import pytest
+import tensorflow as tf
+
+from tfvit.engine import checkpoint
+
+
+@pytest.fixture
+def state():
+    return types.SimpleNamespace(
+        step=tf.Variable(3, dtype=tf.int64), params={"a/b": tf.Variable([1.0])},
+        slots={"momentum": {"a/b": tf.Variable([2.0], dtype=tf.bfloat16)}},
+        ema={}, scale={})
+
+
+def test_a_save_holds_the_values_of_its_moment(state, tmp_path, monkeypatch):
+    may_write = threading.Event()
+    write = tf.train.Checkpoint.write
+
+    def slowly(self, path):
+        assert may_write.wait(60)
+        return write(self, path)
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", slowly)
+    checkpoints = checkpoint.Checkpoints(tmp_path, state, keep=3)
+    checkpoints.memory.data["logged"] = 3
+    checkpoints.save()
+    # Nothing is written yet, and the state moves on.
+    assert checkpoint.steps(tmp_path) == []
+    state.step.assign(4)
+    state.params["a/b"].assign_add([10.0])
+    state.slots["momentum"]["a/b"].assign([20.0])
+    checkpoints.memory.data["logged"] = 4
+    may_write.set()
+    checkpoints.save()  # The copy is used again.
+    checkpoints.wait()
+    assert checkpoint.steps(tmp_path) == [3, 4]
+    for step, values in ((4, [11.0, 20.0]), (3, [1.0, 2.0])):
+        assert checkpoints.restore() and checkpoints.saved == step
+        assert checkpoints.memory.data == {"logged": step}
+        assert [float(v[0]) for v in (state.params["a/b"],
+                                      state.slots["momentum"]["a/b"])] == values
+        (tmp_path / f"checkpoints/ckpt-{step}.index").unlink()
+
+
+def test_a_save_that_fails_is_reported(state, tmp_path):
+    (tmp_path / "checkpoints").write_text("a file in the way")
+    checkpoints = checkpoint.Checkpoints(tmp_path, state, keep=3)
+    checkpoints.save()
+    with pytest.raises(OSError, match="Cannot write the checkpoint .*ckpt-3"):
+        checkpoints.wait()
+    checkpoints.wait()  # Once.

@@ -1,0 +1,43 @@
+"""metrics.jsonl, TensorBoard, the clock and the progress line."""
+
+import pytest
+import tensorflow as tf
+
+from tfvit.engine import metrics
+
+
+def test_throughput_leaves_out_the_first_call_and_pauses(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+
+    def tick(seconds, examples):
+        now[0] += seconds
+        clock.count(examples)
+
+    clock = metrics.Throughput()
+    tick(100, 10)  # Compilation.
+    assert clock.rate() == 0.0
+    tick(2, 10)
+    tick(2, 10)
+    clock.pause()
+    now[0] += 1000  # An evaluation.
+    tick(3, 10)
+    tick(2, 10)
+    assert clock.rate() == pytest.approx(30 / 6)
+
+
+def test_the_progress_line_says_what_there_is_to_know():
+    line = metrics.progress(25, 100, {"train/loss": 0.12345, "train/lr": 1e-3},
+                            rate=50.0, batch_size=200)
+    assert line == ("step 25/100 25.0%  loss 0.1235  lr 0.001  50.0 img/s  "
+                    "ETA 0:05:00")
+
+
+def test_the_parameter_table_counts(caplog):
+    caplog.set_level("INFO", logger="absl")
+    metrics.log_parameters({
+        "a/kernel": tf.Variable(tf.ones([3, 400])),
+        "a/bias": tf.Variable(tf.zeros([400])),
+    })
+    assert "(3, 400)" in caplog.text
+    assert caplog.text.rstrip().endswith("1,600")

@@ -1,0 +1,104 @@
+"""Two real workers that are killed, stopped, and continued."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests import workers
+from tests.engine import kill_test
+from tests.engine import resume_test
+from tfvit.engine import checkpoint
+
+STEPS = 16
+TRAIN = [
+    *kill_test.TRAIN[1:],
+    "--gin_bindings=experiment.Experiment.strategy = @strategies.multi_worker",
+    f"--gin_bindings=experiment.Experiment.total_steps = {STEPS}",
+    "--gin_bindings=vit.vit.depth = 1"
+]
+MOMENTS = random.Random(os.environ.get("TFVIT_KILL_SEED", "1"))
+
+
+def start(*workdirs):
+    """Starts a worker in each directory."""
+    addresses = workers.addresses(len(workdirs))
+    return [
+        workers.Worker([*TRAIN, f"--workdir={workdir}"], addresses, i)
+        for i, workdir in enumerate(workdirs)
+    ]
+
+
+def interrupt(workdir, number, victim):
+    """Sends a signal to one of two workers, after some more checkpoints.
+
+    Returns:
+      [(exit code, log)] of both.
+    """
+    both = start(workdir, workdir)
+    for _ in range(MOMENTS.randint(1, 4)):
+        both[0].read_until("Saved the checkpoint of step")
+    both[victim].process.send_signal(number)
+    since = time.monotonic()
+    ends = workers.end_all(both)
+    assert time.monotonic() - since < 60
+    return ends
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    for code, log in workers.end_all(start(workdir, workdir)):
+        assert code == 0, log
+    return workdir
+
+
+def assert_finishes_the_same(workdir, uninterrupted):
+    for code, log in workers.end_all(start(workdir, workdir)):
+        assert code == 0, log
+    assert resume_test.state(workdir, STEPS) == resume_test.state(
+        uninterrupted, STEPS)
+    assert resume_test.metrics(workdir) == resume_test.metrics(uninterrupted)
+
+
+@pytest.mark.slow
+def test_sigkill_to_one_ends_the_other_which_names_it(uninterrupted, tmp_path):
+    for victim in (1, 0):
+        ends = interrupt(tmp_path, signal.SIGKILL, victim)
+        assert ends[victim][0] == -signal.SIGKILL, ends[victim][1]
+        code, log = ends[1 - victim]
+        assert code == 1, log
+        assert f"Lost worker {victim}. Start all workers again" in log
+    assert_finishes_the_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_saves_the_same_step_of_both(uninterrupted, tmp_path):
+    ends = interrupt(tmp_path, signal.SIGTERM, 1)
+    assert [code for code, _ in ends] == [42, 42], ends
+    step = checkpoint.steps(tmp_path)[-1]
+    assert f"Stopped by another worker. Saved step {step};" in ends[0][1]
+    assert f"Stopped by SIGTERM. Saved step {step};" in ends[1][1]
+    assert_finishes_the_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_share_a_directory_are_refused(uninterrupted,
+                                                           tmp_path):
+    for code, log in workers.end_all(start(uninterrupted, tmp_path)):
+        assert code == 1, log
+        assert "each must see the same directory" in log
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_comes_is_named(tmp_path):
+    addresses = workers.addresses(2)
+    code, log = workers.Worker([
+        *TRAIN, f"--workdir={tmp_path}",
+        "--gin_bindings=strategies.multi_worker.timeout = 1"
+    ], addresses, 1).end()
+    assert code == 1, log
+    assert (f"After 1 s (strategies.multi_worker.timeout) these workers of "
+            f"TF_CONFIG do not answer: worker 0 ({addresses[0]}).") in log

@@ -1,0 +1,291 @@
+"""Gin files: read, written beside a run, and held against what was read.
+
+The only module that knows gin. Files are read through TensorFlow, from buckets
+as well; names that tfvit had in earlier versions are understood.
+"""
+
+import contextlib
+import copy
+import functools
+import io
+import os
+import re
+
+import gin
+import tensorflow as tf
+
+from tfvit.weights import augreg
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+# Where gin/ lies: inside an installed package, else beside it in a checkout.
+# (Beside an installed package another gin lies: the library.)
+ROOT = (_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, "gin")) else
+        os.path.dirname(_PACKAGE))
+_PACKAGES = ("data", "distribute", "engine", "evaluators", "models", "optimize",
+             "weights")
+_MOVED = {  # Module of an earlier version -> today's.
+    "distribute": "distribute.strategies", "gradients": "optimize.gradients",
+    "losses": "optimize.losses", "objectives": "optimize.objectives",
+    "optim": "optimize.optim", "schedules": "optimize.schedules",
+    "models.text": "models.text_tower", "data.text": "data.tokenizers",
+    **{f"data.{name}": f"data.datasets.{name}" for name in (
+        "captions", "combine", "shapes", "sources", "targets")},
+    **{f"data.{name}": f"data.images.{name}" for name in (
+        "distort", "mixup", "ops", "randaug")},
+}
+_RENAMED = {"distribute": "strategies", "text": "tokenizers"}  # In bindings.
+_IMPORT = re.compile(
+    r"^from tfvit(?P<package>(?:\.\w+)*) import (?P<name>\w+)"
+    r"(?: as (?P<alias>\w+))?[ \t]*$", re.MULTILINE)
+
+
+@functools.lru_cache(maxsize=None)
+def modules():
+    """{short name: import path} of what bindings may name without an import."""
+    found = {"experiment": "tfvit.experiment"}
+    for package in _PACKAGES:
+        for folder, _, files in os.walk(os.path.join(_PACKAGE, package)):
+            path = os.path.relpath(folder, os.path.dirname(_PACKAGE))
+            for file in files:
+                stem, suffix = os.path.splitext(file)
+                if suffix == ".py" and stem != "__init__":
+                    found[stem] = f"{path.replace(os.sep, '.')}.{stem}"
+    return found
+
+
+def parse(files, bindings=()):
+    """Parses gin files and bindings; returns the whole config as text.
+
+    Paths, also of includes, are looked up from the current directory, then
+    where tfvit has its own.
+
+    Raises:
+      FileNotFoundError: a file does not exist.
+      ValueError: gin does not accept a file or a binding.
+    """
+    gin.clear_config()
+    for file in files:
+        if not _exists(file):
+            raise FileNotFoundError(f"--gin_file={file} does not exist.")
+    _parse(files, bindings)
+    if model := _augreg_model():
+        # Anew, because what comes first is what everything else overrides.
+        gin.clear_config()
+        _parse([model, *files], bindings)
+    with _naming("the gin config"):
+        gin.finalize()
+    return gin.config_str()
+
+
+def make(configurable):
+    """Calls a function or class with the arguments that the config gives it."""
+    return gin.get_configurable(configurable)()
+
+
+def of(workdir):
+    """Path of the config.gin of a run.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    path = os.path.join(workdir, "config.gin")
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(
+            f"--workdir={workdir} holds no config.gin: it is not the directory "
+            "of a run of tfvit.train.")
+    return path
+
+
+def save(config, workdir, *, started):
+    """Writes WORKDIR/config.gin, or checks that it says the same.
+
+    Args:
+      config: what `parse` returned.
+      workdir: directory of the run.
+      started: whether there are checkpoints of it.
+
+    Raises:
+      ValueError: the directory holds checkpoints of a run with another config.
+    """
+    path = os.path.join(workdir, "config.gin")
+    if started and tf.io.gfile.exists(path):
+        with _open(path) as f:
+            saved = _lines(f.read())
+        new = _lines(config)
+        changes = [*(("-", line) for line in saved if line not in new),
+                   *(("+", line) for line in new if line not in saved)]
+        if changes:
+            # A binding's old value beside its new one.
+            changes.sort(key=lambda change: change[1].split(" = ")[0])
+            raise ValueError(
+                "This run's config differs from the one in "
+                f"{path} (-):\n" + "\n".join(map("".join, changes)) +
+                "\nTo continue that run, take the change back; to start "
+                "another one, choose a new --workdir.")
+        return
+    tf.io.gfile.makedirs(workdir)
+    with tf.io.gfile.GFile(path, "w") as f:
+        f.write(config)
+
+
+def sources():
+    """{split: () -> source} of all data that the gin config reads.
+
+    That of training is called "train", an evaluator's has the name of its
+    scope, as the files in gin/data set it.
+    """
+    found = {}
+    bound = gin.config._CONFIG  # pylint: disable=protected-access
+    for (scope, selector), arguments in bound.items():
+        owner = selector.split(".")[-1]
+        for argument, value in arguments.items():
+            if argument == "source" or argument.endswith("_source"):
+                parts = [] if owner == "Experiment" else [scope or owner]
+                parts += [argument.removesuffix("source").rstrip("_")]
+                # A copy resolves Gin's references and macros.
+                found["/".join(filter(None, parts))] = copy.deepcopy(value)
+    if not found:
+        raise ValueError("The gin config names no source of images.")
+    return dict(sorted(found.items(), key=lambda pair: pair[0] != "train"))
+
+
+def settings(function):
+    """The {parameter: value} that gin, or functools.partial, gives it."""
+    if isinstance(function, functools.partial):
+        return function.keywords
+    try:
+        return gin.get_bindings(function)
+    except ValueError:  # Gin does not know it.
+        return {}
+
+
+def check_bindings_used():
+    """Raises ValueError for gin bindings that nothing has read so far.
+
+    A binding counts as read once its function has run, so this is called when
+    everything is built and the train step is traced.
+    """
+    # Gin has no public way to ask.
+    bound = gin.config._CONFIG  # pylint: disable=protected-access
+    read = gin.config._OPERATIVE_CONFIG  # pylint: disable=protected-access
+    dead = []
+    for (scope, selector), arguments in bound.items():
+        used = set()
+        for (other, same), values in read.items():
+            if same == selector and (other == scope or
+                                     other.startswith(scope + "/") or
+                                     not scope):
+                used |= set(values)
+        dead += [
+            f"{scope}/{selector}.{a}".lstrip("/")
+            for a in arguments
+            if a not in used
+        ]
+    if dead:
+        raise ValueError(
+            "Gin bindings that nothing reads (delete them, or mend the name "
+            "or scope):\n  " + "\n  ".join(sorted(dead)))
+
+
+def _parse(files, bindings):
+    for file in files:
+        with _naming(f"--gin_file={file}"):
+            gin.parse_config_file(file)
+    for binding in bindings:
+        with _naming(f"--gin_bindings={binding!r}"):
+            binding = _renamed(binding, _RENAMED)
+            gin.parse_config(_imports(binding) + binding)
+
+
+def _exists(file):
+    return any(map(tf.io.gfile.exists, (file, os.path.join(ROOT, file))))
+
+
+def _open(file):
+    """The text of a gin file, in today's names, as a file."""
+    with tf.io.gfile.GFile(file) as f:
+        return io.StringIO(_updated(f.read()))
+
+
+def _updated(text):
+    """A gin file with what it imports from tfvit where that lies today."""
+    renamed = {}
+
+    def moved(found):
+        package, name, alias = found["package"], found["name"], found["alias"]
+        old = f"{package}.{name}".lstrip(".")
+        if old not in _MOVED:
+            return found[0]
+        package, new = f"tfvit.{_MOVED[old]}".rsplit(".", 1)
+        if alias is None and new != name:
+            renamed[name] = new
+        alias = f" as {alias}" * (alias not in (None, new))
+        return f"from {package} import {new}{alias}"
+
+    return _renamed(_IMPORT.sub(moved, text), renamed)
+
+
+def _renamed(text, names):
+    """A gin text with modules renamed, outside of what is quoted."""
+    for old, new in names.items():
+        text = re.sub(rf"('[^'\n]*'|\"[^\"\n]*\")|(?<![\w.]){old}\.(?=\w)",
+                      lambda found, new=new: found[1] or f"{new}.", text)
+    return text
+
+
+def _lines(config):
+    """The bindings of a config, one a line, in today's names."""
+    joined = re.sub(r"\\\n\s*", "", _updated(config))
+    return [line for line in joined.splitlines()
+            if line and not line.startswith(("#", "from ", "import "))]
+
+
+def _augreg_model():
+    """The gin file of the model that AUGREG asks for, or None.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    name = _bound("AUGREG/gin.macro.value")
+    if name is None or _bound("experiment.Experiment.model") is not None:
+        return None
+    file = augreg.gin_model(str(name))
+    if not _exists(file):
+        raise ValueError(
+            f"AUGREG={name!r} asks for {file}, which does not exist. AUGREG "
+            "begins with an architecture, such as R_Ti_16 or B_16.")
+    return file
+
+
+def _bound(parameter):
+    """The value that gin has for a parameter, or None."""
+    try:
+        return gin.query_parameter(parameter)
+    except ValueError:  # Not bound.
+        return None
+
+
+@contextlib.contextmanager
+def _naming(what):
+    """Turns gin's many kinds of errors into a ValueError that says where."""
+    try:
+        yield
+    except (OSError, SyntaxError, TypeError, ValueError, AttributeError,
+            ImportError, NameError, RuntimeError) as error:
+        raise ValueError(f"Cannot read {what}: {error}") from error
+
+
+def _imports(binding):
+    """Import lines for the modules that a command-line binding mentions."""
+    words = set(re.findall(r"\b(\w+)\.", binding))
+    lines = ["from __gin__ import dynamic_registration"]
+    for word in sorted(words & set(modules())):
+        package, module = modules()[word].rsplit(".", 1)
+        lines.append(f"from {package} import {module}")
+    return "\n".join(lines) + "\n"
+
+
+# In place of gin's own reader, which knows local files and today's names alone.
+gin.config._FILE_READERS[:] = [  # pylint: disable=protected-access
+    (_open, tf.io.gfile.exists)]
+gin.add_config_file_search_path(ROOT)

@@ -1,0 +1,158 @@
+"""Sources made of sources: mixed by weight, or kept in memory."""
+from collections.abc import Callable, Sequence
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+
+from tfvit.data.datasets import source as source_lib
+
+_LOG_EVERY = 50_000
+
+
+class Mixture:
+    """Several sources, each with a share of the examples; see source.py.
+
+    An epoch is just long enough for every source to be seen whole; what has a
+    larger share than its size is repeated, in a new order each time. Where a
+    source's part of an epoch is no multiple of its size, it begins anywhere in
+    the source, so that over the epochs all examples come equally often.
+    """
+
+    def __init__(self, parts: Sequence, weights: Sequence[float]):
+        """Mixes sources by weights, which need not have a sum of 1.
+
+        Classes are the same where their names are.
+
+        Raises:
+          ValueError: weights are not positive or not as many as sources, or
+            labels are classes here and probabilities there.
+        """
+        if len(weights) != len(parts) or not parts or min(weights) <= 0:
+            raise ValueError(f"combine.mixture.weights={list(weights)} must be "
+                             f"a number above 0 for each of {len(parts)} "
+                             "sources.")
+        self._parts = parts
+        shares = np.array(weights, float) / sum(weights)
+        length = max(part.num_examples / share
+                     for part, share in zip(parts, shares))
+        self._counts = [round(length * share) for share in shares]
+        self.num_examples = sum(self._counts)
+        self.class_names = tuple(dict.fromkeys(
+            name for part in parts for name in part.class_names))
+        if any(part.class_names != self.class_names and _is_dense(part)
+               for part in parts):
+            raise ValueError("combine.mixture cannot mix sources of different "
+                             "classes whose labels are probabilities.")
+
+    def shard_size(self, shard_index: int, num_shards: int) -> int:
+        return sum(self._shard_counts(shard_index, num_shards))
+
+    def examples(self,
+                 *,
+                 seed=None,
+                 shard_index: int = 0,
+                 num_shards: int = 1,
+                 skip=0) -> tf.data.Dataset:
+        """Reads one epoch of one shard; see source.Indexed.examples."""
+        counts = self._shard_counts(shard_index, num_shards)
+        choice = tf.repeat(tf.range(len(counts), dtype=tf.int64), counts)
+        seeds = [None] * len(counts)
+        if seed is not None:
+            seeds = [tf.random.experimental.stateless_fold_in(
+                source_lib.pair(seed), tf.constant(i, tf.int64))
+                     for i in range(len(counts) + 1)]
+            choice = tf.random.experimental.stateless_shuffle(
+                choice, seeds.pop())
+        streams = [
+            self._stream(part, counts[i],
+                         tf.math.count_nonzero(choice[:skip] == i), seeds[i],
+                         (shard_index, num_shards))
+            for i, part in enumerate(self._parts)
+        ]
+        return tf.data.Dataset.choose_from_datasets(
+            streams, tf.data.Dataset.from_tensor_slices(choice[skip:]),
+            stop_on_empty_dataset=False)
+
+    def _shard_counts(self, shard_index, num_shards):
+        return [len(range(shard_index, count, num_shards))
+                for count in self._counts]
+
+    def _stream(self, part, count, skipped, seed, shard):
+        """Reads a source again and again, from its place in the epoch on."""
+        size = part.shard_size(*shard)
+        if not size:
+            raise ValueError(f"A source of {part.num_examples} examples is too "
+                             f"small for {shard[1]} workers.")
+        begin = tf.constant(0, tf.int64)
+        fold = tf.random.experimental.stateless_fold_in
+        if seed is not None and count % size:
+            begin = tf.random.stateless_uniform([], fold(seed, begin), 0, size,
+                                                tf.int64)
+        begin += skipped
+        first = begin // size
+        table = tf.constant(
+            [self.class_names.index(name) for name in part.class_names],
+            tf.int64)
+
+        @tf.autograph.experimental.do_not_convert  # It warns about TFDS.
+        def read(number):
+            return part.examples(
+                seed=None if seed is None else fold(seed, number + 1),
+                shard_index=shard[0],
+                num_shards=shard[1],
+                skip=tf.where(number == first, begin % size, 0))
+
+        def rename(example):
+            if part.class_names == self.class_names:
+                return example
+            return {**example, "label": tf.gather(table, example["label"])}
+
+        passes = tf.data.Dataset.range(first, tf.int64.max)
+        return passes.flat_map(read).map(rename)
+
+
+def mixture(*, sources: Sequence[Callable],
+            weights: Sequence[float]) -> Mixture:
+    """Mixes sources, such as [@a/sources.tfds, @b/sources.folder].
+
+    Args:
+      sources: functions that make them, with examples of the same kind.
+      weights: share of each, in any unit.
+    """
+    return Mixture([make() for make in sources], weights)
+
+
+def in_memory(*, source: Callable) -> source_lib.Indexed:
+    """Reads all encoded examples once and keeps them in host memory.
+
+    Shuffling then mixes all of them, and costs nothing. While it loads, memory
+    holds them twice: ImageNet takes 140 GB, and 280 GB then. Every worker
+    keeps all of them.
+
+    Args:
+      source: function that makes what is to be kept.
+    """
+    read = source()
+    with tf.device("CPU:0"):
+        columns = {}
+        for number, example in enumerate(read.examples().as_numpy_iterator()):
+            for key, value in example.items():
+                columns.setdefault(key, []).append(value)
+            if number % _LOG_EVERY == 0:
+                logging.info("Read %d of %d examples into memory.", number,
+                             read.num_examples)
+        try:
+            columns = {k: tf.constant(columns.pop(k)) for k in list(columns)}
+        except ValueError as error:
+            raise ValueError(
+                "combine.in_memory keeps encoded images, or arrays of one "
+                f"size: {error}") from error
+    return source_lib.Indexed(
+        num_examples=read.num_examples,
+        class_names=read.class_names,
+        fetch=lambda i: {k: v[i] for k, v in columns.items()})
+
+
+def _is_dense(part):
+    return part.examples().element_spec["label"].shape.rank > 0

@@ -1,0 +1,121 @@
+"""What every source of examples is, by two ways of reading.
+
+A source knows `num_examples`, `class_names` and `shard_size(...)`, and
+`examples(...)` reads one epoch of one shard. Elements are dicts:
+    image  string [], the bytes of an image file, or uint8 [H, W, C]
+    label  int64 [], an index into class_names; or float32 [C], for each class a
+           probability or, with several labels, 0 or 1; or, where there are
+           no class names, string [K], any number of captions
+    name   string [], where the example lies, for error messages
+The order depends on the seed alone: not on the clock, on threads, or on the
+program's global seed.
+"""
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+class Indexed:
+    """Examples that can be fetched by number, such as files or arrays.
+
+    A shuffled epoch is one permutation of all numbers, and a skipped example is
+    not read at all.
+    """
+
+    def __init__(self, *, num_examples: int, class_names: Sequence[str],
+                 fetch: Callable):
+        """`fetch` turns an index (int64 []) into an example."""
+        self.num_examples = num_examples
+        self.class_names = tuple(class_names)
+        self._fetch = fetch
+
+    def shard_size(self, shard_index: int, num_shards: int) -> int:
+        return len(range(shard_index, self.num_examples, num_shards))
+
+    def examples(self,
+                 *,
+                 seed=None,
+                 shard_index: int = 0,
+                 num_shards: int = 1,
+                 skip=0) -> tf.data.Dataset:
+        """Reads one epoch of one shard, without its first `skip` examples.
+
+        Args:
+          seed: None for storage order, else an int64 scalar or pair.
+          shard_index: which of the shards to read.
+          num_shards: how many shards divide the examples.
+          skip: examples to leave out at the start, after shuffling.
+        """
+        order = tf.range(shard_index,
+                         self.num_examples,
+                         num_shards,
+                         dtype=tf.int64)
+        if seed is not None:
+            order = tf.random.experimental.stateless_shuffle(order, pair(seed))
+        indices = tf.data.Dataset.from_tensor_slices(order).skip(skip)
+        return indices.map(self._fetch,
+                           num_parallel_calls=tf.data.AUTOTUNE,
+                           deterministic=True)
+
+
+class Streamed:
+    """Examples that can only be read one after the other.
+
+    Shuffling holds `shuffle_buffer` encoded examples in host memory: 50,000
+    ImageNet images are about 5.5 GB. A skipped example is read but not decoded.
+    """
+
+    def __init__(self, *, class_names: Sequence[str], read: Callable,
+                 shard_size: Callable, shuffle_buffer: int):
+        """`read` and `shard_size` take (shard_index, num_shards)."""
+        self.num_examples = shard_size(0, 1)
+        self.class_names = tuple(class_names)
+        self.shard_size = shard_size
+        self._read = read
+        self._shuffle_buffer = shuffle_buffer
+
+    def examples(self,
+                 *,
+                 seed=None,
+                 shard_index: int = 0,
+                 num_shards: int = 1,
+                 skip=0) -> tf.data.Dataset:
+        """Reads one epoch of one shard; see Indexed.examples."""
+        if not self.shard_size(shard_index, num_shards):
+            return self._read(0, 1).take(0)
+        dataset = self._read(shard_index, num_shards)
+        if seed is not None:
+            dataset = _shuffle(dataset, self._shuffle_buffer, pair(seed))
+        return dataset.skip(skip)
+
+
+def check_classes(model, source, name):
+    """Raises ValueError unless the model has one logit for each class."""
+    ours, theirs = model.output_shape[-1], len(source.class_names)
+    if ours != theirs:
+        raise ValueError(
+            f"The model has {ours} classes, the {name} data has {theirs} "
+            f"({', '.join(source.class_names[:5])}, ...). Set NUM_CLASSES = "
+            f"{theirs}.")
+
+
+def pair(seed) -> tf.Tensor:
+    """Makes an int64 [2] seed of a scalar or a pair."""
+    seed = tf.cast(seed, tf.int64)
+    return seed if seed.shape.rank else tf.stack([seed, 0])
+
+
+def _shuffle(dataset, buffer_size, seed):
+    # Dataset.shuffle mixes tf.random.set_seed into the order, and fails where
+    # that is 0 and its own seed is a tensor; the op underneath does neither.
+    # It takes the pair (0, 0) for "any order", so the second is made odd.
+    spec = dataset.element_spec
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=tf.constant(buffer_size, tf.int64),
+        seed=seed[0],
+        seed2=tf.bitwise.bitwise_or(seed[1], 1),
+        output_types=[part.dtype for part in tf.nest.flatten(spec)],
+        output_shapes=[part.shape for part in tf.nest.flatten(spec)],
+        reshuffle_each_iteration=False)
+    return tf.data.experimental.from_variant(variant, spec)

@@ -1,0 +1,300 @@
+"""Where labelled images come from; source.py says what a source can do."""
+from collections.abc import Callable, Sequence
+import difflib
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets
+
+from tfvit.data.datasets import builders
+from tfvit.data.datasets import digits as digits_lib
+from tfvit.data.datasets import listing
+from tfvit.data.datasets import manifests
+from tfvit.data.datasets import records
+from tfvit.data.datasets import source
+from tfvit.data.datasets import targets
+
+
+def tfds(*,
+         name: str,
+         split: str,
+         data_dir: str | None = None,
+         manual_dir: str | None = None,
+         download: bool = True,
+         shuffle_buffer: int = 50_000,
+         image_key: str = "image",
+         image_op: Callable | None = None,
+         label_key: str = "label",
+         target: Callable | None = None) -> source.Streamed:
+    """Reads a dataset of TensorFlow Datasets, preparing it first if needed.
+
+    Args:
+      name: dataset, with config and version where wanted.
+      split: split or slices of it, such as "train[:98%]".
+      data_dir: where datasets lie; None for ~/tensorflow_datasets.
+      manual_dir: where files lie that must be downloaded by hand.
+      download: whether to download and prepare a dataset that is not there.
+      shuffle_buffer: encoded examples to shuffle among; 50,000 is
+        vision_transformer's. TFDS shuffles large datasets on disk, too.
+      image_key: feature that holds the image.
+      image_op: applied to the encoded image, such as targets.binary.
+      label_key: feature that holds the class.
+      target: one of datasets.targets, which computes the label instead.
+
+    Raises:
+      ValueError: there is no such dataset, split or feature, or it cannot be
+        prepared; says how to get it.
+    """
+    try:
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+    except (AssertionError, ValueError) as error:
+        raise ValueError(_no_builder(name, error)) from None
+    if not builder.is_prepared():
+        builders.prepare(builder,
+                         download,
+                         manual_dir=manual_dir,
+                         config=tensorflow_datasets.download.DownloadConfig(
+                             manual_dir=manual_dir))
+    wanted = target(builder.info.features) if target else targets.class_label(
+        label_key, builders.class_names(builder, image_key, label_key))
+    builders.check_split(builder, split)
+    decoders = tensorflow_datasets.decode.PartialDecoding(
+        {**wanted.features, image_key: True},
+        {image_key: tensorflow_datasets.decode.SkipDecoding()})
+    # Not add_tfds_id: op determinism then runs the whole pipeline on one core.
+    config = tensorflow_datasets.ReadConfig(skip_prefetch=True,
+                                            try_autocache=False)
+
+    def part(index, count):
+        return tensorflow_datasets.even_splits(split, count)[index]
+
+    def size(index, count):
+        return builder.info.splits[part(index, count)].num_examples
+
+    def read(index, count):
+        place = f"{name} {split}, part {index} of {count}, example "
+
+        def example(number, features):
+            image = features[image_key]
+            return {
+                "image": image_op(image) if image_op else image,
+                "label": wanted.label(features),
+                "name": place + tf.strings.as_string(number)
+            }
+
+        return builder.as_dataset(split=part(index, count),
+                                  decoders=decoders,
+                                  read_config=config).enumerate().map(example)
+
+    return source.Streamed(class_names=wanted.class_names,
+                           read=read,
+                           shard_size=size,
+                           shuffle_buffer=shuffle_buffer)
+
+
+def folder(*, path: str, split: str) -> source.Indexed:
+    """Reads image files from {path}/{split}/{class}/, at any depth.
+
+    Or from {path}/{class}/, where there is no folder of the split's name and
+    `split` is a slice. Slices take a share of every class, by hashes of the
+    files' names, so that slices of one folder never overlap.
+
+    Args:
+      path: folder, may be gs://.
+      split: name or a slice such as "train[:90%]", "train[90%:]".
+
+    Raises:
+      ValueError: there is no such folder or split, no image in it, or fewer
+        than two classes.
+    """
+    return _files(*listing.find(path, split))
+
+
+def manifest(*,
+             path: str,
+             split: str | None = None,
+             class_names_file: str | None = None,
+             root: str | None = None,
+             image_column: str = "image",
+             label_column: str = "label",
+             split_column: str = "split",
+             delimiter: str = ",") -> source.Indexed:
+    """Reads image files that a table lists, with the names of their classes.
+
+    The table is CSV with a header, or JSONL: an object a line, whose labels may
+    be whole numbers, too.
+
+    Args:
+      path: of the table, {path}.csv or {path}.jsonl, in UTF-8.
+      split: a value of the column of splits; or, where the table has no such
+        column, any name with a slice, such as "train[:90%]" (see folder). None
+        for a table that is one split.
+      class_names_file: text file with one class name a line. None takes all
+        labels of the table, sorted, by value if all are numbers.
+      root: folder at which relative names of files start; None for the
+        folder of the table.
+      image_column, label_column, split_column: names of the columns.
+      delimiter: of the values of CSV.
+
+    Raises:
+      ValueError: with the line, for what is no such table, for a label that
+        is no class, or where the classes are not certain.
+    """
+    names = class_names_file and _lines(class_names_file)
+    return _files(*manifests.read(path,
+                                  split=split,
+                                  class_names=names,
+                                  root=root,
+                                  columns=(image_column, label_column,
+                                           split_column),
+                                  delimiter=delimiter))
+
+
+def tfrecords(*,
+              pattern: str,
+              class_names: Sequence[str] | None = None,
+              class_names_file: str | None = None,
+              image_key: str = "image/encoded",
+              label_key: str = "image/class/label",
+              label_offset: int = 0,
+              num_examples: int | None = None,
+              shuffle_buffer: int = 50_000) -> source.Streamed:
+    """Reads TFRecord files of tf.train.Example.
+
+    Args:
+      pattern: of file names, such as "gs://bucket/train-*".
+      class_names: of the labels 0, 1, ...; or else:
+      class_names_file: text file with one class name a line.
+      image_key: feature that holds the bytes of an image file.
+      label_key: feature that holds an int64.
+      label_offset: added to it; -1 for files that count classes from 1.
+      num_examples: how many there are; None reads all files once to count and
+        to check their labels.
+      shuffle_buffer: encoded examples to shuffle among.
+
+    Raises:
+      ValueError: no file or class, or a label that is none of the classes.
+    """
+    files = sorted(tf.io.gfile.glob(pattern))
+    if not files:
+        raise ValueError(f"sources.tfrecords.pattern = {pattern!r} matches no "
+                         "file.")
+    if (class_names is None) == (class_names_file is None):
+        raise ValueError("Set one of sources.tfrecords.class_names and "
+                         "sources.tfrecords.class_names_file.")
+    if class_names is None:
+        class_names = _lines(class_names_file)
+    examples = records.examples(files,
+                                image_key=image_key,
+                                label_key=label_key,
+                                label_offset=label_offset,
+                                num_classes=len(class_names))
+    if num_examples is None:
+        num_examples = records.count(examples, pattern)
+
+    def span(index, count):
+        size, rest = divmod(num_examples, count)
+        begin = index * size + min(index, rest)
+        return begin, size + (index < rest)
+
+    def read(index, count):
+        begin, size = span(index, count)
+        part = examples.skip(begin).take(size)
+        return part.apply(tf.data.experimental.assert_cardinality(size))
+
+    return source.Streamed(class_names=class_names,
+                           read=read,
+                           shard_size=lambda *shard: span(*shard)[1],
+                           shuffle_buffer=shuffle_buffer)
+
+
+def digits(*, split: str, test_fraction: float = 0.2) -> source.Indexed:
+    """Reads the 1,797 handwritten digits that come with scikit-learn.
+
+    Their 8 x 8 pixels of 0..16 become uint8 [8, 8, 1] of 0..255. Needs no
+    download.
+
+    Args:
+      split: "train" or "test".
+      test_fraction: share of each class that is for testing.
+
+    Raises:
+      ImportError: scikit-learn is not installed.
+      ValueError: split is neither.
+    """
+    images, labels = digits_lib.load(split, test_fraction)
+    return arrays(images=images,
+                  labels=labels,
+                  class_names=[str(label) for label in range(10)])
+
+
+def arrays(*, images: np.ndarray, labels: np.ndarray,
+           class_names: Sequence[str]) -> source.Indexed:
+    """Holds images, uint8 [N, H, W, c], in memory.
+
+    Labels are class numbers [N], or [N, C]: see source.py.
+
+    Raises:
+      ValueError: a label is none of the classes, or the counts differ.
+    """
+    labels = np.asarray(labels)
+    dense = labels.ndim == 2
+    labels = labels.astype(np.float32 if dense else np.int64)
+    if len(images) != len(labels):
+        raise ValueError(f"sources.arrays got {len(images)} images and "
+                         f"{len(labels)} labels.")
+    if dense:
+        if labels.shape[1] != len(class_names):
+            raise ValueError(f"sources.arrays got labels of {labels.shape[1]} "
+                             f"classes for {len(class_names)} classes.")
+    elif len(labels) and not (0 <= labels.min() <= labels.max() <
+                              len(class_names)):
+        raise ValueError(f"sources.arrays got labels from {labels.min()} to "
+                         f"{labels.max()} for {len(class_names)} classes.")
+    with tf.device("CPU:0"):
+        images = tf.constant(images, tf.uint8)
+        labels = tf.constant(labels)
+
+    def fetch(index):
+        return {
+            "image": images[index],
+            "label": labels[index],
+            "name": tf.strings.as_string(index)
+        }
+
+    return source.Indexed(num_examples=len(labels),
+                          class_names=class_names,
+                          fetch=fetch)
+
+
+def _files(class_names, files, labels):
+    """Makes a source of image files and class numbers."""
+    with tf.device("CPU:0"):
+        files = tf.constant(files)
+        labels = tf.constant(labels, tf.int64)
+
+    def fetch(index):
+        file = files[index]
+        return {
+            "image": tf.io.read_file(file),
+            "label": labels[index],
+            "name": file
+        }
+
+    return source.Indexed(num_examples=len(files),
+                          class_names=class_names,
+                          fetch=fetch)
+
+
+def _lines(path):
+    """Reads the lines of a text file that are not blank."""
+    with tf.io.gfile.GFile(path) as lines:
+        return [line.strip() for line in lines if line.strip()]
+
+
+def _no_builder(name, error):
+    known = tensorflow_datasets.list_builders(with_community_datasets=False)
+    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
+    reason = str(error).splitlines()[0]
+    return (f"sources.tfds.name = {name!r}: {reason} "
+            f"Closest names: {', '.join(close) or 'none'}.")

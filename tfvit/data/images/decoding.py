@@ -1,0 +1,151 @@
+"""From encoded records to images, with a seed for each, corrupt ones or not."""
+from collections.abc import Callable, Mapping, Sequence
+import inspect
+import re
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.data.images import ops as ops_lib
+
+
+def labels(record, seed):
+    """The usual annotation of an example: its label."""
+    del seed
+    return {"labels": record["label"]}
+
+
+def decode(records: tf.data.Dataset,
+           *,
+           ops: Sequence[Callable],
+           fields: Mapping[str, str],
+           seed: int,
+           skip_corrupt: bool,
+           annotate: Callable = labels,
+           keep_uint8: bool = False) -> tf.data.Dataset:
+    """Applies `ops` to records, in their order.
+
+    Args:
+      records: pairs of a number, which makes the seeds of random ops, and an
+        example of a source.
+      ops: see pipeline.train.
+      fields: {key of a result: "images", "valid" or "corrupt"}; images are
+        float32 [H, W, 3] (see keep_uint8), the others float32 [].
+      seed: of random ops.
+      skip_corrupt: make zeros of records that fail, with "corrupt" 1, and print
+        their names (unless the record says "again").
+      keep_uint8: leave images as uint8 where ops end in it.
+
+    Raises:
+      ValueError: ops do not end in images of one size.
+    """
+    seeds = np.array([seed, 1], np.int64)
+
+    def good(number, record):
+        seed = fold_in(seeds, number)
+        image = _apply(ops, record["image"], seed)
+        if image.dtype != tf.uint8 or not keep_uint8:
+            image = tf.cast(image, tf.float32)
+        # Of its own: no op has this number.
+        return {"images": image, "valid": 1., "corrupt": 0.}, annotate(
+            record, fold_in(seed, len(ops)))
+
+    def select(values, annotation):
+        return {**{key: values[field] for key, field in fields.items()},
+                **annotation}
+
+    in_order = dict(num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if not skip_corrupt:
+        return records.map(lambda *pair: select(*good(*pair)), **in_order)
+
+    filler = zeros(records.map(good).element_spec)
+
+    def bad(_, record):
+        is_new = tf.logical_not(record.get("again", False))
+        values, annotation = filler
+        return ({**values, "corrupt": 1.}, annotation), record["name"], is_new
+
+    def one(*pair):
+        # A corrupt record keeps its place, so that the order of the others
+        # does not depend on it. (from_tensors would do instead of slices, but
+        # op determinism does not run it in parallel.)
+        pair = tf.data.Dataset.from_tensor_slices(
+            tf.nest.map_structure(lambda t: t[tf.newaxis], pair))
+        decoded = pair.map(lambda *pair: (good(*pair), "", False))
+        return decoded.ignore_errors().concatenate(pair.map(bad)).take(1)
+
+    def report(values, name, is_new):
+        tf.cond(
+            is_new, lambda: tf.print("Skipped",
+                                     name,
+                                     "which cannot be decoded.",
+                                     output_stream=sys.stderr), tf.no_op)
+        return select(*values)
+
+    # Not with the decoding: op determinism runs prints one after the other.
+    return records.interleave(one, **in_order).map(report)
+
+
+def on_device(ops: Sequence[Callable], images) -> tf.Tensor:
+    """Applies ops that are not random; returns float32, as models take it."""
+    for op in ops:
+        images = op(images)
+    return tf.cast(images, tf.float32)
+
+
+def error(image) -> str | None:
+    """Returns the decoder's complaint about an encoded image, if any."""
+    try:
+        with tf.device("CPU:0"):
+            ops_lib.decode(image)
+        return None
+    except tf.errors.OpError as complaint:
+        return reason(complaint)
+
+
+def reason(complaint: tf.errors.OpError) -> str:
+    """Returns what TensorFlow complains about, without where."""
+    # {{function_node ...}} What is wrong [Op:DecodeImage], or
+    # Error in user-defined ...: Iterator::...: What is wrong \n [[{{node ...}}]]
+    text = re.sub(r"^({{.*?}} *)?(Error in user-.*?Iterator::\S*: )?"
+                  r"| *\[Op:.*$|\s*\[\[{{[^]]*\]\]", "", complaint.message)
+    return text.rstrip(".") + "."
+
+
+def is_random(op: Callable) -> bool:
+    """Tells ops that take a seed."""
+    return "seed" in inspect.signature(op).parameters
+
+
+def op_name(op: Callable) -> str:
+    """Returns what to call an op in an error."""
+    op = getattr(op, "func", op)  # Of a functools.partial.
+    return getattr(op, "__name__", repr(op))
+
+
+def fold_in(seed, number) -> tf.Tensor:
+    """Makes another int64 [2] seed of a seed and an integer."""
+    number = tf.cast(number, tf.int64)
+    return tf.random.experimental.stateless_fold_in(seed, number)
+
+
+def zeros(spec):
+    """Makes an element of zeros for a dataset's element_spec."""
+    with tf.device("CPU:0"):
+        return tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), spec)
+
+
+def _apply(ops, image, seed):
+    """Applies ops in order, each random one with a seed of its own."""
+    for position, op in enumerate(ops):
+        if is_random(op):
+            image = op(image, fold_in(seed, position))
+        else:
+            image = op(image)
+    if image.shape.rank != 3 or not image.shape.is_fully_defined():
+        raise ValueError(
+            f"The ops {[op_name(op) for op in ops]} end in images of shape "
+            f"{image.shape}: they must decode and end in a fixed size, for "
+            "example by ops.resize.")
+    return image

@@ -1,0 +1,145 @@
+"""Tokenizers: from texts to a fixed number of token ids.
+
+They run wherever TensorFlow does, tf.data and exported graphs included. A
+SavedModel with one needs TensorFlow Text's ops: `import tensorflow_text` before
+loading it in Python; TensorFlow Serving has them.
+"""
+
+import tensorflow as tf
+import tensorflow_text
+
+from tfvit.weights import fetch
+
+_EOS = "</s>"
+
+
+def wordpiece(*, vocab, max_len):
+    """BERT's lower-casing tokenizer, as LiT uses it.
+
+    The text is lower-cased and loses its accents; [CLS] comes first, no [SEP]
+    follows, and zeros fill up.
+
+    Args:
+      vocab: file of one token a line, as google-research/bert has it (vocab.txt
+        beside a checkpoint): anything that weights.fetch.resolve takes, such
+        as `lit/LiT-B16B.txt`.
+      max_len: number of tokens of every text, [CLS] included; the rest of a
+        longer text is left out.
+
+    Returns:
+      A callable from string [...] to int32 [..., max_len].
+
+    Raises:
+      ValueError: max_len is too small, or the file is no BERT vocabulary.
+      FileNotFoundError, OSError: as fetch.resolve.
+    """
+    return _Wordpiece(vocab, max_len)
+
+
+def sentencepiece(*, model, max_len):
+    """SentencePiece with `</s>` at the end of every text.
+
+    `</s>` fills up, and replaces the last token of a text that is too long.
+
+    Args:
+      model: SentencePiece model file: anything that weights.fetch.resolve
+        takes, such as `lit/LiT-L16S.model`.
+      max_len: number of tokens of every text, `</s>` included.
+
+    Returns:
+      A callable from string [...] to int32 [..., max_len].
+
+    Raises:
+      ValueError: max_len is too small, or the file is no such model.
+      FileNotFoundError, OSError: as fetch.resolve.
+    """
+    return _Sentencepiece(model, max_len)
+
+
+class _Tokenizer(tf.Module):
+    """What tokenizers share: any shape in, one more axis out."""
+
+    def __init__(self, max_len):
+        super().__init__()
+        if max_len < 2:
+            raise ValueError(f"max_len={max_len} must be at least 2: one token "
+                             "is not of the text.")
+        self.max_len = max_len
+
+    def __call__(self, texts):
+        texts = tf.convert_to_tensor(texts)
+        # As BERT does; some of the ops below fail on what is no UTF-8.
+        flat = tf.strings.unicode_transcode(tf.reshape(texts, [-1]), "UTF-8",
+                                            "UTF-8", errors="ignore")
+        tokens = self._tokenize(flat)  # [texts, max_len]
+        tokens = tf.reshape(tokens, [*tf.unstack(tf.shape(texts)),
+                                     self.max_len])
+        tokens.set_shape([*texts.shape, self.max_len])
+        return tokens
+
+
+class _Wordpiece(_Tokenizer):
+    """See wordpiece."""
+
+    def __init__(self, vocab, max_len):
+        super().__init__(max_len)
+        words = _read_vocab(vocab)
+        self.cls = words.index("[CLS]")
+        # -1 is how the tokenizer is told that it has no such word.
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                words, tf.range(len(words), dtype=tf.int64)), default_value=-1)
+        self.tokenizer = tensorflow_text.BertTokenizer(
+            table, token_out_type=tf.int64, lower_case=True)
+
+    def _tokenize(self, texts):
+        tokens = self.tokenizer.tokenize(texts).merge_dims(-2, -1)
+        tokens = tf.cast(tokens[:, :self.max_len - 1], tf.int32)
+        tokens = tokens.to_tensor(0, shape=[None, self.max_len - 1])
+        return tf.pad(tokens, [[0, 0], [1, 0]], constant_values=self.cls)
+
+
+def _read_vocab(path):
+    if not isinstance(path, str):
+        return list(path)
+    with tf.io.gfile.GFile(fetch.resolve(path), "rb") as file:
+        content = file.read()
+    try:
+        # Not splitlines, which knows more ends of lines than BERT.
+        words = content.decode("utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"tokenizers.wordpiece.vocab={path} is no UTF-8: {error}.") from error
+    words = [word.rstrip("\r") for word in words]
+    missing = {"[UNK]", "[CLS]"} - set(words)
+    if missing or words[0] in ("[UNK]", "[CLS]"):
+        raise ValueError(
+            f"tokenizers.wordpiece.vocab={path} is no vocabulary of BERT: it needs "
+            "lines [UNK] and [CLS], after a first one for padding.")
+    if len(set(words)) < len(words):
+        twice = next(w for i, w in enumerate(words) if w in words[:i])
+        raise ValueError(f"tokenizers.wordpiece.vocab={path} has {twice!r} twice.")
+    return words
+
+
+class _Sentencepiece(_Tokenizer):
+    """See sentencepiece."""
+
+    def __init__(self, model, max_len):
+        super().__init__(max_len)
+        with tf.io.gfile.GFile(fetch.resolve(model), "rb") as file:
+            content = file.read()
+        try:
+            self.tokenizer = tensorflow_text.SentencepieceTokenizer(content)
+            self.eos = int(self.tokenizer.string_to_id(_EOS))
+            found = self.tokenizer.id_to_string(self.eos).numpy().decode()
+        except tf.errors.OpError as error:
+            raise ValueError(f"tokenizers.sentencepiece.model={model} is no model of "
+                             f"SentencePiece: {error.message}") from error
+        if found != _EOS:
+            raise ValueError(f"tokenizers.sentencepiece.model={model} has no {_EOS}.")
+
+    def _tokenize(self, texts):
+        # One too few, so that even the longest text ends in </s>.
+        tokens = self.tokenizer.tokenize(texts)[:, :self.max_len - 1]
+        return tokens.to_tensor(self.eos, shape=[None, self.max_len])

@@ -1,0 +1,133 @@
+"""What a run does between updates: log, evaluate, keep the best, save, ...
+
+An action is called with the loop.Training and a dict of its own, which is saved
+with each checkpoint; loop.Every says how often. `Experiment.actions` adds some:
+pairs of a number of steps and a function that makes an action, such as
+`early_stopping` here.
+"""
+
+import functools
+
+from absl import logging
+
+from tfvit.data.images import decoding
+from tfvit.engine import loop
+from tfvit.engine import metrics
+
+
+def of(exp):
+    """The actions of an experiment, [loop.Every], in the order of their turns.
+    """
+    cadences = {}  # Steps -> evaluators.
+    for name in exp.evaluators:
+        cadences.setdefault(exp.cadence(name), []).append(name)
+    found = [loop.Every(exp.log_every, log, "log")]
+    for steps, only in cadences.items():
+        name = "evaluate" if len(cadences) == 1 else f"evaluate {steps}"
+        found.append(loop.Every(
+            steps, functools.partial(evaluate, only=only), name))
+    if exp.best_metric:
+        found.append(loop.Every(
+            exp.cadence(exp.best_metric.split("/")[0]),
+            functools.partial(keep_best, metric=exp.best_metric), "keep_best"))
+    for i, (steps, make) in enumerate(exp.actions):
+        found.append(loop.Every(steps, make(),
+                                f"{i} {decoding.op_name(make)}"))
+    return [*found, loop.Every(exp.checkpoint_every, save, "save")]
+
+
+def log(training, memory):
+    """Reports the training metrics since the last time, and the speed."""
+    del memory
+    run = training.run
+    values = {f"train/{k}": v for k, v in training.window.take().items()}
+    values["train/lr"] = float(run.optimizer.lr(training.step - 1))
+    if "rollbacks" in training.memory:
+        values["train/rollbacks"] = len(training.memory["rollbacks"])
+    rate = training.clock.rate()
+    logging.info(metrics.progress(training.step, training.total_steps, values,
+                                  rate, run.exp.batch_size))
+    if rate:
+        values["train/img_per_s"] = rate
+    training.report(values)
+
+
+def evaluate(training, memory, *, only):
+    """Reports what the evaluators named in `only` find."""
+    del memory
+    training.clock.pause()
+    with training.run.state.averaged():
+        values = training.run.evaluate(training.poll, only)
+    logging.info("step %d  %s", training.step, "  ".join(
+        f"{k} {v:.5g}" for k, v in values.items()))
+    training.report(values)
+    training.memory.setdefault("last", {}).update(values)
+
+
+def keep_best(training, memory, *, metric):
+    """Saves best/ckpt-STEP if the metric is better than ever before."""
+    value = _newest(training, metric, "Experiment.best_metric")
+    if value is not None and metrics.is_better(metric, value,
+                                               memory.get("value")):
+        memory.update(value=value, step=training.step)
+        training.memory["writers"] = training.writers.positions()
+        training.checkpoints.save_best()
+        logging.info("Best %s so far: %.5g at step %d.", metric, value,
+                     training.step)
+
+
+def save(training, memory):
+    """Saves a checkpoint."""
+    del memory
+    training.save()
+
+
+def early_stopping(*, metric, patience, min_delta=0.0):
+    """Ends the run when a metric no longer becomes better.
+
+    Args:
+      metric: "evaluator/metric"; of a loss or an error the smaller value is the
+        better one, else the larger.
+      patience: evaluations in a row without a better value than the best.
+      min_delta: by how much a better value must differ from it.
+
+    Raises:
+      ValueError: patience or min_delta make no sense.
+    """
+    if not isinstance(patience, int) or patience < 1:
+        raise ValueError(f"actions.early_stopping.patience={patience!r} must "
+                         "be a whole number of at least 1.")
+    if min_delta < 0:
+        raise ValueError(f"actions.early_stopping.min_delta={min_delta!r} must "
+                         "not be below 0.")
+
+    def action(training, memory):
+        value = _newest(training, metric, "actions.early_stopping.metric")
+        if value is None:
+            return
+        if metrics.is_better(metric, value, memory.get("best"), min_delta):
+            memory.update(best=value, step=training.step, since=0)
+            return
+        memory["since"] = memory.get("since", 0) + 1
+        if memory["since"] >= patience:
+            best = ("" if "best" not in memory else
+                    f" than {memory['best']:.5g} at step {memory['step']}")
+            training.stop(f"{metric} has not been better{best} for "
+                          f"{memory['since']} evaluations.")
+
+    return action
+
+
+def _newest(training, metric, knob):
+    """The metric's value if it was measured at this step, else None.
+
+    Raises:
+      ValueError: its evaluator ran, and gave no such metric.
+    """
+    evaluator = metric.split("/")[0] + "/"
+    ours = [name for name, step in training.measured.items()
+            if name.startswith(evaluator) and step == training.step]
+    if ours and metric not in training.values:
+        raise ValueError(f"{knob}={metric!r} is not among the metrics: "
+                         f"{', '.join(ours)}.")
+    return training.values[metric] if metric in ours else None

@@ -1,0 +1,246 @@
+"""The outer clock of training: trains from one due step to the next.
+
+At a step the actions that are due take their turns in the order of their list.
+What has been done is part of the checkpoint, so that a run that was stopped
+anywhere takes up exactly there.
+"""
+
+import contextlib
+import signal
+from typing import Any, Callable, NamedTuple
+
+from absl import logging
+
+from tfvit.engine import metrics
+
+
+class Preempted(Exception):
+    """A signal asked the run to stop; its state is saved."""
+
+
+class Every(NamedTuple):
+    """An action and its cadence.
+
+    Attributes:
+      steps: it is due at the multiples of it, and at the last step.
+      action: called with the Training and a dict of its own, which is saved
+        with each checkpoint and so may hold what JSON can. With several workers
+        all call it, and what it decides must be the same on all of them.
+      name: by which the checkpoint knows it.
+    """
+    steps: int
+    action: Callable[["Training", dict], Any]
+    name: str
+
+
+class Stop:
+    """Turns SIGTERM, on any worker, into a Preempted at the next poll()."""
+
+    def __init__(self, any_worker):
+        self._any_worker = any_worker
+        self._signal = None
+
+    @contextlib.contextmanager
+    def listening(self):
+        previous = signal.signal(signal.SIGTERM, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _note(self, number, frame):
+        del frame
+        self._signal = signal.Signals(number).name
+
+    def poll(self):
+        if self._any_worker(self._signal is not None):
+            raise Preempted(f"Stopped by {self._signal or 'another worker'}.")
+
+
+class Training:
+    """A run in progress, as its actions see it.
+
+    Attributes:
+      run: its parts, an engine.build.Run: exp, model, state, evaluators, ...
+      step: updates so far.
+      total_steps: updates in all.
+      values: {"split/metric": its newest value}.
+      measured: {"split/metric": the step of that value}.
+      chief: whether this process is the one that writes files.
+      checkpoints: a checkpoint.Checkpoints.
+      writers: a writers.Writers.
+      window: metrics.Window of the steps since the last log.
+      clock: metrics.Throughput.
+      iterator: over the batches, standing where the run does.
+      memory: what is saved of all this, a dict that JSON can hold.
+      poll: call it often in what takes long; it raises where a signal came.
+    """
+
+    def __init__(self, run, *, checkpoints, writers, chief, any_worker):
+        """`any_worker` is bool -> whether it is True on any worker."""
+        self.run = run
+        self.checkpoints = checkpoints
+        self.writers = writers
+        self.chief = chief
+        self.any_worker = any_worker
+        self.total_steps = run.exp.total_steps
+        self.memory = checkpoints.memory.data
+        _upgrade(self.memory)
+        self.window = metrics.Window(self.memory, run.exp.max_loss)
+        self.clock = metrics.Throughput()
+        self.stop_signal = Stop(any_worker)
+        self.poll = self.stop_signal.poll
+        self._stand()
+
+    def _stand(self):
+        """Takes the place of the state, which was just restored or made."""
+        self.step = int(self.run.state.step.numpy())
+        self.iterator = self.run.batches(self.position())
+
+    def position(self):
+        """The number of batches behind, those that rollbacks left out too."""
+        return self.step + sum(
+            count for _, count in self.memory.get("rollbacks", ()))
+
+    @property
+    def values(self):
+        return self.memory.setdefault("values", {})
+
+    @property
+    def measured(self):
+        return self.memory.setdefault("measured", {})
+
+    @property
+    def finished(self):
+        """Whether this is the last step."""
+        return self.step == self.total_steps or "stopped" in self.memory
+
+    def stop(self, reason):
+        """Ends the run after this step, as if it were the last."""
+        if not self.finished:
+            logging.info("Stopping at step %d: %s", self.step, reason)
+            self.memory["stopped"] = reason
+
+    def report(self, values):
+        """Writes metrics {"split/metric": value} of this step."""
+        self.writers.scalars(self.step, values)
+        self.values.update(values)
+        self.measured.update(dict.fromkeys(values, self.step))
+
+    def save(self):
+        """Saves the run as it is, unless it is."""
+        if self.checkpoints.saved != self.step:
+            self.clock.pause()
+            self.window.settle()
+            self.memory["writers"] = self.writers.positions()
+            self.checkpoints.save()
+
+    def roll_back(self, problem):
+        """Restores the last checkpoint and notes the batches to leave out.
+
+        These are all from that checkpoint to the one that did harm. The same
+        happens to a run that is stopped and continued: until the next
+        checkpoint, which remembers the batches, it meets them again.
+
+        Args:
+          problem: a metrics.Diverged.
+
+        Raises:
+          FloatingPointError: this is not wanted, or was in vain too often.
+        """
+        exp, saved = self.run.exp, self.checkpoints.saved
+        rollbacks = list(self.memory.get("rollbacks", ()))
+        if exp.on_nan == "stop" or len(rollbacks) == exp.max_rollbacks:
+            tried = f" after {len(rollbacks)} rollbacks" * bool(rollbacks)
+            raise FloatingPointError(
+                f"{problem}{tried}. The last good checkpoint is that of step "
+                f"{saved}. Try a smaller learning rate, a longer warm-up or "
+                "Experiment.clip_norm = 1.0; if single batches are to blame, "
+                "Experiment.on_nan = 'rollback' leaves them out (at most "
+                f"Experiment.max_rollbacks={exp.max_rollbacks} times)."
+            ) from problem
+        self.clock.pause()
+        self.checkpoints.wait()
+        self.any_worker(False)  # Who reads waits for the one who writes.
+        self.checkpoints.restore()
+        count = problem.step - saved
+        self.memory["rollbacks"] = [*rollbacks, [saved, count]]
+        logging.warning("%s. Going back to step %d and leaving out %d batches.",
+                        problem, saved, count)
+        self.window.forget()
+        self._stand()
+        self.writers.rewind(self.memory.get("writers", {}), self.step)
+
+
+def _upgrade(memory):
+    """Turns what an earlier version remembered into today's, in place."""
+    if "metrics_bytes" in memory:
+        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
+    actions = memory.setdefault("actions", {})
+    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
+        if old in memory:
+            actions[name] = {"done": memory.pop(old)}
+    if "best" in memory:
+        actions["keep_best"] = memory.pop("best")
+
+
+def run(training, actions):
+    """Trains to the last step; returns {"evaluator/metric": newest value}.
+
+    Args:
+      training: a Training.
+      actions: [Every].
+
+    Raises:
+      Preempted: SIGTERM came; a checkpoint of the current step is written.
+      FloatingPointError: the loss or the gradient is not finite, or the loss
+        is above Experiment.max_loss.
+    """
+    exp, checkpoints = training.run.exp, training.checkpoints
+    train = training.run.train_step
+
+    def act():
+        """Does what is due and has not been done at this step."""
+        for every in actions:
+            own = training.memory["actions"].setdefault(every.name, {})
+            due = training.finished or training.step % every.steps == 0
+            if due and own.get("done", 0) < training.step:
+                every.action(training, own)
+                own["done"] = training.step
+
+    def turn():
+        """Does what is due, then trains on; says if there is no more to do."""
+        act()
+        if training.finished:
+            act()  # What became due by an action that ended the run.
+            training.save()
+            return True
+        training.poll()
+        n = min([exp.steps_per_call, training.total_steps - training.step] + [
+            every.steps - training.step % every.steps for every in actions])
+        training.window.add(training.step, train(training.iterator, n))
+        training.step += n
+        training.clock.count(n * exp.batch_size)
+        return False
+
+    def guarded(do):
+        """do(), or else a rollback, after which there is more to do."""
+        try:
+            return do()
+        except metrics.Diverged as problem:
+            training.roll_back(problem)
+            return False
+
+    with training.stop_signal.listening():
+        try:
+            if exp.on_nan == "rollback" and checkpoints.saved is None:
+                training.save()  # To go back to before there is another.
+            while not guarded(turn):
+                pass
+            return training.memory["last"]
+        except Preempted as reason:
+            guarded(training.save)
+            raise Preempted(f"{reason} Saved step {training.step}; the same "
+                            "command continues the run.") from None
+        finally:
+            checkpoints.wait()

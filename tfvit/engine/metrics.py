@@ -1,0 +1,167 @@
+"""The numbers of a run: which is better, how fast, summed up between logs."""
+
+import math
+import re
+import time
+
+from absl import logging
+import numpy as np
+
+_SMALLER_IS_BETTER = re.compile(r"(^|[/_])(loss|xent|error)")
+
+
+def smaller_is_better(metric):
+    """Whether a metric, by its name, is a loss or an error."""
+    return bool(_SMALLER_IS_BETTER.search(metric))
+
+
+def is_better(metric, value, best, by=0.0):
+    """Whether a metric's value is better than the best one, None at first.
+
+    A value that is not a number is never better.
+    """
+    if math.isnan(value) or best is None or math.isnan(best):
+        return not math.isnan(value)
+    gain = best - value if smaller_is_better(metric) else value - best
+    return gain > by
+
+
+class Throughput:
+    """Examples per second of training alone, and the time that is left."""
+
+    def __init__(self):
+        self._since = None
+        self._examples = 0
+        self._seconds = 0.0
+
+    def pause(self):
+        """Stops the clock, for evaluation and saving."""
+        if self._since is not None:
+            self._seconds += time.monotonic() - self._since
+            self._since = None
+
+    def count(self, examples):
+        """Counts finished examples; the first call only starts the clock.
+
+        So the first step, which compiles, and the one after a pause, whose
+        start is not known, are not part of the rate.
+        """
+        now = time.monotonic()
+        if self._since is not None:
+            self._seconds += now - self._since
+            self._examples += examples
+        self._since = now
+
+    def rate(self):
+        """Examples per second so far; 0.0 before there is a measurement."""
+        return self._examples / self._seconds if self._seconds else 0.0
+
+
+_COUNTS = ("skipped", "skipped_updates")
+
+
+class Diverged(FloatingPointError):
+    """A training metric is not finite, or the loss is above its limit.
+
+    Attributes:
+      step: number of updates, the offending one included.
+    """
+
+    def __init__(self, name, value, step):
+        super().__init__(f"{name} is {value} at step {step}")
+        self.step = int(step)
+
+
+class Window:
+    """Sums of the training metrics since the last log line.
+
+    The sums are float64 in the checkpoint's memory, and added one step at a
+    time, so that a resumed run logs the same bits. One call of the train
+    function stays in flight, so that Python does not wait for the device.
+
+    Args:
+      memory: where the sums are kept.
+      max_loss: limit of the loss, or None.
+    """
+
+    def __init__(self, memory, max_loss=None):
+        self._memory = memory
+        self._limits = {} if max_loss is None else {"loss": max_loss}
+        self._memory.setdefault("window", {})
+        self._flying = None
+
+    def add(self, step, values):
+        """Takes the metrics {name: [n]} of the steps after `step`."""
+        self.settle()
+        self._flying = step, values
+
+    def settle(self):
+        """Waits for the call in flight and adds its metrics.
+
+        Raises:
+          Diverged: a metric is not finite or above its limit.
+        """
+        if self._flying is None:
+            return
+        (step, values), self._flying = self._flying, None
+        values = {k: np.asarray(v, np.float64) for k, v in values.items()}
+        # What loss scaling skipped is not finite, and no update.
+        updates = 1.0 - values.get("skipped_updates", 0.0)
+        # The loss first: it is the better known name of a problem.
+        for name in sorted(values, key=lambda name: (name != "loss", name)):
+            column = values[name]
+            counts = np.broadcast_to(
+                True if name in _COUNTS else updates > 0, column.shape)
+            good = np.isfinite(column) & (column <= self._limits.get(
+                name, np.inf))
+            bad = np.flatnonzero(counts & ~good)
+            if bad.size:
+                raise Diverged(name, column[bad[0]], step + bad[0] + 1)
+            sums = self._memory["window"].setdefault(name, [0.0, 0])
+            for value in column[counts]:
+                sums[0] += float(value)
+                sums[1] += 1
+
+    def forget(self):
+        """Drops the call in flight: the run has gone back."""
+        self._flying = None
+
+    def take(self):
+        """Returns {name: value} and starts a new window.
+
+        Values are means over the updates of the window, but for "skipped",
+        which counts examples, and "skipped_updates".
+        """
+        self.settle()
+        values = {
+            name: total if name in _COUNTS else total / n
+            for name, (total, n) in self._memory["window"].items() if n
+        }
+        self._memory["window"] = {}
+        return values
+
+
+def progress(step, total_steps, values, rate, batch_size):
+    """One line for people: step, percent, metrics, img/s, time left."""
+    parts = [f"step {step}/{total_steps} {100 * step / total_steps:.1f}%"]
+    parts += [f"{k.split('/')[-1]} {v:.4g}" for k, v in values.items()]
+    if rate:
+        seconds = int((total_steps - step) * batch_size / rate)
+        parts.append(f"{rate:.1f} img/s")
+        parts.append(f"ETA {seconds // 3600}:{seconds // 60 % 60:02}:"
+                     f"{seconds % 60:02}")
+    return "  ".join(parts)
+
+
+def log_parameters(params):
+    """Logs a table of {name: variable}: shapes, sizes, mean and spread."""
+    width = max(map(len, params))
+    rows = [f"{'parameter':{width}}  {'shape':20}{'size':>12}"
+            f"{'mean':>11}{'std':>11}"]
+    for name, variable in params.items():
+        value = variable.numpy()
+        rows.append(f"{name:{width}}  {str(value.shape):20}{value.size:>12,}"
+                    f"{value.mean():>11.2e}{value.std():>11.2e}")
+    total = sum(int(np.prod(v.shape)) for v in params.values())
+    rows.append(f"{'total':{width}}  {'':20}{total:>12,}")
+    logging.info("Parameters:\n%s", "\n".join(rows))

@@ -1,0 +1,162 @@
+"""The train step: from a batch to new weights, on every replica.
+
+On one replica the step is one function, so that XLA can fuse all of it. On
+several, the all-reduce stands between two compiled functions, because XLA
+cannot compile a collective for replicas of MirroredStrategy.
+"""
+
+import tensorflow as tf
+
+from tfvit.data.images import decoding
+from tfvit.distribute import strategies
+from tfvit.optimize import loss_scale
+from tfvit.optimize import optim
+
+MEAN = tf.distribute.ReduceOp.MEAN
+SUM = tf.distribute.ReduceOp.SUM
+
+
+def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
+                    seed, accum_steps, clip_norm, lr_multipliers=(),
+                    ema_decay=None, device_ops=()):
+    """Returns train(iterator, n): trains n steps, in one call from Python.
+
+    Args:
+      objective: one of optimize.objectives, of the model whose variables the
+        state holds.
+      state: a state.TrainState.
+      gradients: one of optimize.gradients.
+      optimizer: an optim.Optimizer.
+      strategy: the tf.distribute.Strategy whose scope holds the state.
+      jit: True, False or "auto": compile with XLA.
+      seed: int, from which, with the step, all randomness follows.
+      accum_steps: micro-batches per replica and step.
+      clip_norm: largest global gradient norm, applied after the mean over
+        replicas and before the optimizer; None for no limit.
+      lr_multipliers: pairs (regular expression, factor); the first that matches
+        a whole name gives the factor of its learning rate.
+      ema_decay: of the state's moving averages, where it has any.
+      device_ops: what the images of a batch go through first, on the device.
+
+    The returned tf.function takes an iterator over the objective's batches,
+    dicts of tensors [b, ...]; n is an int64 tensor. It returns {metric name:
+    float32 [n]}.
+    """
+    jit = strategies.use_jit(jit, strategy)
+    params = list(state.trained.values())
+    factors = optim.multipliers(state.trained, lr_multipliers)
+    num_replicas = strategy.num_replicas_in_sync
+
+    value_and_gradients = objective.compile(
+        state.trained, accum_steps=accum_steps, jit=jit,
+        num_replicas=num_replicas)
+
+    def direction(batch, step, replica, scale, mean):
+        fold = tf.random.experimental.stateless_fold_in
+        seeds = [
+            fold(fold(tf.constant([seed, use], tf.int32), step), replica)
+            for use in range(2)
+        ]
+
+        def evaluate(synchronized=False):
+            loss, grads = value_and_gradients(batch, seeds, scale.get("value"))
+            return loss, mean(grads) if synchronized else grads
+
+        return gradients(evaluate, params, optimizer.lr(step), step)
+
+    def update(grads, step, scale):
+        norm = tf.linalg.global_norm(grads)
+        finite = tf.math.is_finite(norm)
+        metrics = {"grad_norm": norm, **objective.metrics()}
+        # The data and the schedule count skipped updates, the moments do not.
+        count = tf.cast(step - scale.get("skipped", 0), tf.float32)
+        if scale:
+            metrics["loss_scale"] = scale["value"]
+            new, metrics["skipped_updates"] = loss_scale.advance(scale, finite)
+            for key, variable in state.scale.items():
+                variable.assign(new[key])
+        if clip_norm is not None:
+            grads = optim.clip_by_global_norm(grads, norm, clip_norm)
+        lr = optimizer.lr(step)
+        for (name, variable), grad in zip(state.trained.items(), grads):
+            slots = {k: v[name] for k, v in state.slots.items() if name in v}
+            value, new_slots = optimizer.update(
+                name, tf.convert_to_tensor(variable), grad,
+                {k: tf.convert_to_tensor(v) for k, v in slots.items()},
+                lr=lr * factors[name], step=count)
+            news = [(variable, value)]
+            news += [(slots[slot], new) for slot, new in new_slots.items()]
+            if state.ema:
+                average = tf.convert_to_tensor(state.ema[name])
+                news.append((state.ema[name], ema_decay * average +
+                             (1.0 - ema_decay) * value))
+            for target, new in news:
+                new = tf.cast(new, target.dtype)
+                target.assign(tf.where(finite, new, target) if scale else new)
+        return metrics
+
+    def fused(batch, step, replica, scale):
+        metrics, grads = direction(batch, step, replica, scale,
+                                   lambda grads: grads)
+        return {**metrics, **update(grads, step, scale)}
+
+    fused, update = (tf.function(f, jit_compile=jit) for f in (fused, update))
+
+    @tf.autograph.experimental.do_not_convert
+    def replica_step(batch):
+        context = tf.distribute.get_replica_context()
+        step = tf.convert_to_tensor(state.step)
+        scale = {k: tf.convert_to_tensor(v) for k, v in state.scale.items()}
+        batch, weights = objective.weigh(
+            {**batch, "images": decoding.on_device(device_ops, batch["images"])})
+        if num_replicas == 1:
+            metrics = fused(batch, step, tf.constant(0), scale)
+            if weights:
+                metrics["skipped"] = weights["skipped"]
+        else:
+            # Not one function: a gradient may need the mean over replicas.
+            metrics, grads = direction(
+                batch, step, context.replica_id_in_sync_group, scale,
+                lambda grads: _mean(context, ({}, grads), weights)[1])
+            metrics, grads = _mean(context, (metrics, grads), weights)
+            metrics.update(update(grads, step, scale))
+        state.step.assign_add(1)
+        return metrics
+
+    names = []
+
+    @tf.function
+    def train(iterator, n):
+        rows = tf.TensorArray(tf.float32, size=n)
+        for i in tf.range(tf.cast(n, tf.int32)):
+            metrics = strategy.run(replica_step, args=(next(iterator),))
+            metrics = {
+                k: strategy.experimental_local_results(v)[0]
+                for k, v in metrics.items()
+            }
+            names[:] = sorted(metrics)
+            rows = rows.write(i, tf.stack([metrics[k] for k in names]))
+        return rows.stack()
+
+    def train_dict(iterator, n):
+        table = train(iterator, tf.constant(n, tf.int32))  # [n, metrics]
+        return dict(zip(names, tf.unstack(table, num=len(names), axis=1)))
+
+    train_dict.trace = lambda iterator: train.get_concrete_function(
+        iterator, tf.TensorSpec([], tf.int32))
+    return train_dict
+
+
+def _mean(context, values, weights):
+    """Mean of (metrics, gradients) over the replicas, weighted if need be.
+
+    One all-reduce for everything: with several in flight, replicas may pair up
+    different ones.
+    """
+    if weights is None:
+        return context.all_reduce(MEAN, values)
+    values, weights = context.all_reduce(SUM, (tf.nest.map_structure(
+        lambda v: v * weights["mean"], values), weights))
+    metrics, grads = tf.nest.map_structure(
+        lambda v: tf.math.divide_no_nan(v, weights["mean"]), values)
+    return {**metrics, "skipped": weights["skipped"]}, grads

@@ -1,0 +1,264 @@
+"""A finished model, from a run's directory or a published checkpoint's name."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import os
+
+from absl import logging
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfvit import experiment
+from tfvit.data import class_names as class_names_lib
+from tfvit.data import prompts as prompts_lib
+from tfvit.data import tokenizers  # noqa: F401, loads exported ones' ops.
+from tfvit.data.datasets import source
+from tfvit.data.images import decoding
+from tfvit.engine import build
+from tfvit.engine import checkpoint as checkpoint_lib
+from tfvit.models import lit
+from tfvit.serving import graph
+from tfvit.serving import lit as lit_server
+from tfvit.serving import saved
+from tfvit.weights import published
+
+_TEXTS = 256  # Embedded at a time.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What is needed to use a model.
+
+    Attributes:
+      name: of the directory or checkpoint.
+      model: tf_keras.Model, images [B, H, W, 3] in [-1, 1] -> logits [B, C];
+        or a models.lit.LiT.
+      step: of the checkpoint; 0 of published ones.
+      ops: evaluation's preprocessing, from an encoded image to [H, W, 3].
+      class_names: of the C classes; [] of a LiT.
+      link: "softmax" or "sigmoid", as the loss has it.
+      config: the gin config as text.
+      precision: of the computations.
+      tokenizer: of a LiT, one of data.text; else None.
+    """
+    name: str
+    model: tf_keras.Model
+    step: int
+    ops: list
+    class_names: list
+    link: str
+    config: str
+    precision: str
+    tokenizer: Callable | None = None
+
+    def server(self, *, top_k=5, jit=False):
+        """A graph.Server, or serving.lit.Server, of this model."""
+        if self.tokenizer:
+            return lit_server.Server(model=self.model, ops=self.ops,
+                                     tokenizer=self.tokenizer, jit=jit)
+        return graph.Server(model=self.model, ops=self.ops, top_k=top_k,
+                            class_names=self.class_names, link=self.link,
+                            jit=jit)
+
+    def record(self):
+        """What an export notes about its model, for JSON."""
+        return {
+            "model": self.name,
+            "step": self.step,
+            "precision": self.precision,
+            "link": self.link,
+            "preprocessing": [decoding.op_name(op) for op in self.ops],
+        }
+
+
+def load(where, *, checkpoint="last", labels=None, precision=None,
+         overrides=((), ())):
+    """Builds a model and loads its weights.
+
+    Args:
+      where: a run's directory, or anything that weights.fetch.resolve takes,
+        such as imagenet21k+imagenet2012/ViT-B_16-224.
+      checkpoint: "last", "best" or a step; of a run.
+      labels: file of class names, or "imagenet2012" or "imagenet21k". None:
+        the run's labels.txt, else those of the published models.
+      precision: see experiment.Experiment; None for the run's.
+      overrides: (gin files, bindings) that change its config.
+
+    Raises:
+      ValueError, OSError: it cannot be loaded, says why.
+    """
+    is_run = tf.io.gfile.isdir(where)
+    if is_run:
+        exp, config = experiment.of_run(where, overrides)
+    else:
+        files, bindings = published.gin_of(where)
+        exp, config = experiment.from_config([*files, *overrides[0]],
+                                             [*bindings, *overrides[1]])
+    if precision:
+        exp = dataclasses.replace(exp, precision=precision)
+    run = build.build(exp, strategy=tf.distribute.get_strategy(),
+                      training=False)
+    model = run.model
+    if is_run:
+        step = checkpoint_lib.restore_for_inference(where, run.params,
+                                                    checkpoint)
+    else:
+        exp.init(model)
+        step = 0
+    common = {
+        "name": os.path.basename(os.path.normpath(where)), "model": model,
+        "step": step, "config": config, "precision": exp.precision
+    }
+    if isinstance(model, lit.LiT):
+        evaluator = _evaluator(exp, model, _captioned(model.img),
+                               _labelled(model.img))
+        return Trained(
+            **common, ops=evaluator.ops, class_names=[],
+            tokenizer=evaluator.tokenizer,
+            link="softmax" if model.b is None else "sigmoid")
+    num_classes = model.output_shape[-1]
+    return Trained(
+        **common, ops=_evaluator(exp, model, _labelled(model)).ops,
+        class_names=_class_names(where if is_run else None, labels,
+                                 num_classes),
+        link="sigmoid" if decoding.op_name(exp.loss) == "sigmoid_xent" else
+        "softmax")
+
+
+def _evaluator(exp, model, *stand_ins):
+    """The first evaluator, which says how inputs are preprocessed.
+
+    It is built without its data, which need not be on this machine: on the
+    first of the stand-ins that it takes, if it takes any.
+    """
+    refused = None
+    for name, make in exp.evaluators.items():
+        for stand_in in stand_ins:
+            try:
+                evaluator = make(name=name, model=model, jit=False,
+                                 strategy=tf.distribute.get_strategy(),
+                                 source=lambda stand_in=stand_in: stand_in)
+            except ValueError as error:
+                refused = error
+                continue
+            logging.info("Preprocessing as evaluator %r does.", name)
+            return evaluator
+    if refused:
+        raise refused
+    raise ValueError("Experiment.evaluators is empty: it defines how images "
+                     "are preprocessed. Bind one, for example as "
+                     "gin/recipes/published.gin does.")
+
+
+def _labelled(model):
+    """A source of one image with a label."""
+    return _one(model, [str(i) for i in range(model.output_shape[-1])],
+                lambda index: index)
+
+
+def _captioned(model):
+    """A source of one image with a caption."""
+    return _one(model, (), lambda index: tf.constant([""]))
+
+
+def _one(model, class_names, label):
+    return source.Indexed(
+        num_examples=1, class_names=class_names,
+        fetch=lambda index: {
+            "image": tf.zeros(model.input_shape[1:], tf.uint8),
+            "label": label(index), "name": "stand-in"
+        })
+
+
+def _class_names(workdir, labels, num_classes):
+    if labels:
+        names = class_names_lib.read(labels)
+        if len(names) != num_classes:
+            raise ValueError(f"--labels={labels} names {len(names)} classes, "
+                             f"the model has {num_classes}.")
+        return names
+    path = os.path.join(workdir or "", "labels.txt")
+    if workdir and tf.io.gfile.exists(path):
+        return class_names_lib.read(path)
+    return class_names_lib.published(num_classes)
+
+
+def signatures(where, **options):
+    """{name: function of the signature} of a model.
+
+    A model of images and texts has "features", too: the images' embeddings.
+
+    Args:
+      where: a SavedModel, a folder of versions (the newest counts), or what
+        load takes.
+      **options: for load; of no effect on a SavedModel.
+    """
+    found = _signatures(where, options)
+    if embed := found.get("embed_images"):
+        def features(image_bytes):
+            values = embed(image_bytes=image_bytes)
+            return {"features": values["embeddings"], "error": values["error"]}
+
+        found["features"] = features
+    return found
+
+
+def _signatures(where, options):
+    for folder in [where, *(os.path.join(where, str(version))
+                            for version in reversed(saved.versions(where)))]:
+        if tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
+            logging.info("Loading %s.", folder)
+            model = tf.saved_model.load(folder)
+            # Through the model, without which the functions lose its variables.
+            return {name: functools.partial(_call, model, name)
+                    for name in model.signatures}
+    return load(where, **options).server().signatures()
+
+
+def _call(model, name, **inputs):
+    return model.signatures[name](**inputs)
+
+
+def zeroshot(functions, class_names, *, prompts, top_k=5):
+    """Makes a classifier out of a model of images and texts.
+
+    A class is the mean of its prompts' embeddings, scaled to length 1.
+
+    Args:
+      functions: signatures of such a model.
+      class_names: what the images may show.
+      prompts: templates, such as those of data.prompts.
+      top_k: how many of the classes to name.
+
+    Returns:
+      A function that takes image_bytes, as the signature serving_default of a
+      classifier does, and returns the same.
+
+    Raises:
+      ValueError: the model has no texts, or see prompts.texts.
+    """
+    if "embed_texts" not in functions:
+        raise ValueError("The model has no texts, only fixed classes: zero-"
+                         "shot classification needs a LiT, such as "
+                         "lit/LiT-B16B.")
+    texts = prompts_lib.texts(class_names, prompts)
+    flat = sum(texts, [])
+    z = np.concatenate([
+        functions["embed_texts"](texts=tf.constant(
+            flat[begin:begin + _TEXTS]))["embeddings"].numpy()
+        for begin in range(0, len(flat), _TEXTS)])
+    z = z.reshape(len(texts), len(prompts), -1).mean(axis=1)
+    z = tf.constant(z / (np.linalg.norm(z, axis=1, keepdims=True) + 1e-8))
+    names = np.array([name.encode() for name in class_names])
+
+    def classify(image_bytes):
+        found = functions["zeroshot_embedded"](image_bytes=image_bytes,
+                                               text_embeddings=z)
+        scores, ids = tf.math.top_k(found["probabilities"],
+                                    min(top_k, len(names)))
+        return {**found, "scores": scores, "class_ids": ids,
+                "classes": tf.gather(names, ids)}
+
+    return classify
