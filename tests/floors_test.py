@@ -92,3 +92,17 @@ def test_no_top_level_file_beside_the_fixed_layout():
     assert found <= allowed | ignored
     # It would shadow the gin package.
     assert not (ROOT / "gin" / "__init__.py").exists()
+
+
+def test_no_module_is_longer_than_a_reader_takes_in():
+    for folder in ("tfvit", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_tests_lie_where_what_they_test_lies():
+    homes = {"tools": ROOT / "tools", "gin": ROOT / "gin"}
+    for path in (ROOT / "tests").rglob("*_test.py"):
+        first, *rest = path.parent.relative_to(ROOT / "tests").parts or ("",)
+        home = homes.get(first, ROOT / "tfvit" / first).joinpath(*rest)
+        assert home.is_dir(), f"{path}: there is no {home}"

@@ -276,13 +276,19 @@ def _naming(what):
 
 
 def _imports(binding):
-    """Import lines for the modules that a command-line binding mentions."""
+    """Import lines for the modules that a command-line binding mentions.
+
+    They are those that the files so far import, and tfvit's.
+    """
     words = set(re.findall(r"\b(\w+)\.", binding))
-    lines = ["from __gin__ import dynamic_registration"]
-    for word in sorted(words & set(modules())):
-        package, module = modules()[word].rsplit(".", 1)
-        lines.append(f"from {package} import {module}")
-    return "\n".join(lines) + "\n"
+    known = {}
+    for name, path in modules().items():
+        known[name] = "from {} import {}".format(*path.rsplit(".", 1))
+    for line in gin.config._IMPORTS:  # pylint: disable=protected-access
+        known[line.bound_name()] = line.format()
+    return "\n".join(["from __gin__ import dynamic_registration",
+                      *(known[word] for word in sorted(words & set(known))),
+                      ""])
 
 
 # In place of gin's own reader, which knows local files and today's names alone.

@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import http.server
 import json
-import textwrap
+import pathlib
+import re
+import threading
 
 import gin
 import pytest
@@ -18,6 +21,7 @@ from tfvit.engine import checkpoint
 from tfvit.engine import loop
 from tfvit.engine import metrics
 from tfvit.engine import writers
+from tfvit.evaluators import classification
 
 
 class Scripted:
@@ -127,37 +131,44 @@ def test_a_run_that_is_stopped_remembers_how_patient_it_was(tmp_path):
         tmp_path / "whole", 8)
 
 
-def test_ones_own_action_comes_from_a_gin_file(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(textwrap.dedent("""
-        def to_csv(*, path):
-            def action(training, memory):
-                memory["times"] = memory.get("times", 0) + 1
-                with open(path, "a") as f:
-                    f.write(f"{training.step},{memory['times']},"
-                            f"{training.values['test/accuracy']}\\n")
-            return action
-        """))
-    (tmp_path / "mine.gin").write_text(textwrap.dedent(f"""
-        from __gin__ import dynamic_registration
-        import mine
-        from tfvit import experiment
-        experiment.Experiment.actions = [(10, @mine.to_csv)]
-        mine.to_csv.path = '{tmp_path}/out.csv'
-        """))
+class Listener(http.server.BaseHTTPRequestHandler):
+    """Keeps the JSON of what is posted."""
+
+    def do_POST(self):
+        length = int(self.headers["Content-Length"])
+        self.server.posted.append(json.loads(self.rfile.read(length)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+def test_the_action_of_the_readme_posts_and_stops(tmp_path, monkeypatch):
+    readme = (pathlib.Path(config.ROOT) / "README.md").read_text()
+    blocks = re.findall(r"^```(?:python)?\n(.*?)^```$", readme, re.M | re.S)
+    (code,) = (block for block in blocks if "def post(" in block)
+    (bindings,) = (block for block in blocks if "mine.post" in block)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "mine.gin").write_text(bindings)
     monkeypatch.syspath_prepend(tmp_path)
-    config.parse(["gin/digits.gin", str(tmp_path / "mine.gin")], [
-        "experiment.Experiment.total_steps = 20", "vit.vit.depth = 1",
-        "experiment.Experiment.log_every = 10",
-        "experiment.Experiment.eval_every = 10",
-        "schedules.cosine.warmup_steps = 2"])
-    exp = gin.get_configurable(experiment.Experiment)()
-    trainer.train(exp, str(tmp_path / "run"))
-    steps, times, accuracies = zip(*(
-        line.split(",") for line in
-        (tmp_path / "out.csv").read_text().splitlines()))
-    assert steps == ("10", "20") and times == ("1", "2")
-    assert [float(a) for a in accuracies] == [
-        a for _, a in lines(tmp_path / "run", "test/accuracy")]
+    with http.server.HTTPServer(("localhost", 0), Listener) as server:
+        server.posted = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config.parse(["gin/digits.gin", str(tmp_path / "mine.gin")], [
+            f"mine.post.url = 'http://localhost:{server.server_port}/'",
+            "vit.vit.depth = 1", "vit.vit.width = 8"])
+        exp = gin.get_configurable(experiment.Experiment)()
+        accuracies = iter([0.5, 0.98, 0.99])
+        monkeypatch.setattr(classification.Classification, "run", lambda *_:
+                            {"accuracy": next(accuracies)})
+        result = trainer.train(exp, str(tmp_path / "run"))
+        server.shutdown()
+    assert result == {"test": {"accuracy": 0.98}}
+    assert checkpoint.steps(tmp_path / "run") == [250, 500]
+    assert [(p["step"], p["test/accuracy"]) for p in server.posted] == [
+        (250, 0.5), (500, 0.98)]
+    assert server.posted[0]["train/loss"] > 0
 
 
 def test_a_run_reports_to_the_writers_it_lists(tmp_path):

@@ -110,7 +110,7 @@ def test_two_workers_have_the_losses_of_one(one_replica, tmp_path):
     addresses = workers.addresses(2)
     files = [tmp_path / f"{i}.npy" for i in range(2)]
     for code, log in workers.end_all([
-            workers.Worker(["-m", "tests.equality_test", str(file)], addresses,
+            workers.Worker(["-m", "tests.engine.equality_test", str(file)], addresses,
                            i) for i, file in enumerate(files)
     ]):
         assert code == 0, log
