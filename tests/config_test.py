@@ -75,6 +75,33 @@ def test_a_run_of_an_earlier_version_may_go_on(tmp_path):
     assert (tmp_path / "config.gin").read_text() == old
 
 
+@pytest.mark.parametrize("value", [
+    "[@ops.value_range, @ops.decode_and_inception_crop, @ops.flip_lr]",
+    "[@ops.decode_and_inception_crop, @ops.value_range, @ops.flip_lr, "
+    "@ops.flip_lr]",
+])
+def test_a_list_in_another_order_is_another_config(value, tmp_path):
+    ops = ("[@ops.decode_and_inception_crop, @ops.value_range, @ops.flip_lr]")
+    first, other = (
+        config.parse(["gin/digits.gin"], [f"pipeline.train.ops = {ops}"])
+        for ops in (ops, value))
+    assert "\\\n" in first  # A value of several lines.
+    config.save(first, str(tmp_path), started=False)
+    config.save(first, str(tmp_path), started=True)
+    with pytest.raises(ValueError, match="-pipeline.train.ops = .*\n\\+pip"):
+        config.save(other, str(tmp_path), started=True)
+
+
+def test_a_module_of_ones_own_keeps_its_name(tmp_path, monkeypatch):
+    (tmp_path / "text.py").write_text("def crop(*, size):\n    return size\n")
+    (tmp_path / "own.gin").write_text(
+        "from __gin__ import dynamic_registration\nimport text\n"
+        "text.crop.size = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "text.crop.size = 4" in config.parse(
+        [str(tmp_path / "own.gin")], ["text.crop.size = 4"])
+
+
 def test_gin_files_may_lie_where_tensorflow_reads():
     for name, text in (("run", "include 'ram://tfvit_gin/part.gin'\n"),
                        ("part", "include 'gin/digits.gin'\nIMAGE_SIZE = 24\n")):

@@ -35,7 +35,7 @@ def _commands():
     for file in sorted(os.listdir(folder)):
         name, suffix = os.path.splitext(file)
         path = os.path.join(folder, file)
-        if suffix == ".py" and "__main__" in _read(path):
+        if suffix == ".py" and "\nif __name__ ==" in _read(path):
             found[name] = f"{package}.{name}", path
     return found
 
@@ -51,7 +51,8 @@ def _usage():
     lines = [__doc__.rstrip(), "", "Commands:"]
     for name, (_, path) in commands.items():
         # Without importing: TensorFlow alone takes seconds.
-        about = ast.get_docstring(ast.parse(_read(path))).split("\n")[0]
+        about = ast.get_docstring(ast.parse(_read(path))) or ""
+        about = about.split("\n")[0]
         about = about.split(": python -m")[0].rstrip(":.,")
         lines.append(f"  {name:{width}}  {about}")
     return "\n".join(lines)

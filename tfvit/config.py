@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import re
+import socket
 
 import gin
 import tensorflow as tf
@@ -124,8 +125,11 @@ def save(config, workdir, *, started):
                 "another one, choose a new --workdir.")
         return
     tf.io.gfile.makedirs(workdir)
-    with tf.io.gfile.GFile(path, "w") as f:
+    # Beside it first: no one reads half of it.
+    partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
+    with tf.io.gfile.GFile(partial, "w") as f:
         f.write(config)
+    tf.io.gfile.rename(partial, path, overwrite=True)
 
 
 def sources():
@@ -193,8 +197,13 @@ def _parse(files, bindings):
             gin.parse_config_file(file)
     for binding in bindings:
         with _naming(f"--gin_bindings={binding!r}"):
-            binding = _renamed(binding, _RENAMED)
-            gin.parse_config(_imports(binding) + binding)
+            known = _known()
+            binding = _renamed(binding, {old: new for old, new in
+                                         _RENAMED.items() if old not in known})
+            words = set(re.findall(r"\b(\w+)\.", binding)) & set(known)
+            gin.parse_config("\n".join([
+                "from __gin__ import dynamic_registration",
+                *(known[word] for word in sorted(words)), binding]))
 
 
 def _exists(file):
@@ -235,7 +244,8 @@ def _renamed(text, names):
 
 def _lines(config):
     """The bindings of a config, one a line, in today's names."""
-    joined = re.sub(r"\\\n\s*", "", _updated(config))
+    # What is indented goes on with the line before.
+    joined = re.sub(r"\\?\n\s+", " ", _updated(config))
     return [line for line in joined.splitlines()
             if line and not line.startswith(("#", "from ", "import "))]
 
@@ -275,20 +285,13 @@ def _naming(what):
         raise ValueError(f"Cannot read {what}: {error}") from error
 
 
-def _imports(binding):
-    """Import lines for the modules that a command-line binding mentions.
-
-    They are those that the files so far import, and tfvit's.
-    """
-    words = set(re.findall(r"\b(\w+)\.", binding))
-    known = {}
-    for name, path in modules().items():
-        known[name] = "from {} import {}".format(*path.rsplit(".", 1))
+def _known():
+    """{name: import line} of the modules of the files so far, and tfvit's."""
+    known = {name: "from {} import {}".format(*path.rsplit(".", 1))
+             for name, path in modules().items()}
     for line in gin.config._IMPORTS:  # pylint: disable=protected-access
         known[line.bound_name()] = line.format()
-    return "\n".join(["from __gin__ import dynamic_registration",
-                      *(known[word] for word in sorted(words & set(known))),
-                      ""])
+    return known
 
 
 # In place of gin's own reader, which knows local files and today's names alone.

@@ -6,6 +6,7 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit import config
+from tfvit.data import class_names
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
@@ -32,12 +33,15 @@ def train(exp, workdir):
       loop.Preempted: SIGTERM came, and everything is saved.
       FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
+      ConnectionError: another worker is gone.
     """
     run = build.build(exp)
     run.objective.check(run.source)
     chief = strategies.is_chief(run.strategy)
     if chief and run.source.class_names:
-        write_labels(run.source.class_names, workdir)
+        tf.io.gfile.makedirs(workdir)
+        class_names.write(run.source.class_names,
+                          os.path.join(workdir, "labels.txt"))
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
@@ -69,8 +73,11 @@ def train(exp, workdir):
     if not restored:  # Else the same config passed before; init was not called.
         config.check_bindings_used()
     training.writers.rewind(training.memory.get("writers", {}), training.step)
-    training.writers.images(training.step, "train/batch", decoding.on_device(
-        exp.device_ops, pipeline.preview(exp.train_data, run.source, exp.seed)))
+    if chief and not training.finished:
+        training.writers.images(
+            training.step, "train/batch", decoding.on_device(
+                exp.device_ops,
+                pipeline.preview(exp.train_data, run.source, exp.seed)))
     try:
         last = loop.run(training, todo)
     except tf.errors.ResourceExhaustedError as error:
@@ -87,6 +94,8 @@ def train(exp, workdir):
         if culprit:
             raise ValueError(culprit) from error
         raise
+    finally:
+        training.writers.close()
     logging.info("Done: %s", workdir)
     return nested(last)
 
@@ -112,10 +121,3 @@ def nested(flat):
         first, rest = name.split("/", 1)
         tree.setdefault(first, {})[rest] = value
     return tree
-
-
-def write_labels(class_names, workdir):
-    """Writes WORKDIR/labels.txt, one class name a line."""
-    tf.io.gfile.makedirs(workdir)
-    with tf.io.gfile.GFile(os.path.join(workdir, "labels.txt"), "w") as f:
-        f.write("".join(f"{name}\n" for name in class_names))

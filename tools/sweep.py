@@ -30,6 +30,7 @@ from absl import logging
 from tfvit import config
 from tfvit import experiment
 from tfvit import launch
+from tfvit.data.images import decoding
 from tfvit.engine import checkpoint
 from tfvit.engine import metrics
 
@@ -89,6 +90,9 @@ def plan(grid, folder, metric):
             raise ValueError(
                 f"--metric={metric} must start with the name of an evaluator; "
                 f"there are: {', '.join(exp.evaluators) or 'none'}.")
+        if "Jsonl" not in map(decoding.op_name, exp.writers):
+            raise ValueError("Experiment.writers must have @writers.Jsonl, "
+                             "whose file the values are read from.")
         run = directory(folder, point)
         if run in runs:
             raise ValueError(f"--grid: two settings would share {run}.")
@@ -130,10 +134,13 @@ def train(words):
             signal.signal(number, handler)
 
 
-def value(run, metric, total_steps):
-    """Metric after a run's last step; None where it has not got so far."""
+def value(run, metric, total_steps=None):
+    """Metric after a run's last step; None where it has not got so far.
+
+    Without `total_steps` the run has ended, maybe early.
+    """
     step, last = runs_lib.curves(run).get(metric, [(0, None)])[-1]
-    return last if step == total_steps else None
+    return last if total_steps in (None, step) else None
 
 
 def best(values, metric):
@@ -157,34 +164,36 @@ def report(values, metric):
 
 
 def sweep(runs, files, bindings, metric):
-    """Trains what is not finished; returns the runs that diverged.
+    """Trains what is not finished; returns {run: value, or None: diverged}.
 
     Raises:
       ValueError: a run failed otherwise, as the next would, or it does not
         report the metric.
     """
-    diverged = []
+    values = {}
     for number, (run, (point, text, total_steps)) in enumerate(
             runs.items(), 1):
         # Refuses results of other settings.
         config.save(text, run, started=checkpoint.steps(run))
-        if value(run, metric, total_steps) is not None:
+        values[run] = value(run, metric, total_steps)
+        if values[run] is not None:
             continue
         logging.info("Run %d of %d: %s", number, len(runs), run)
         code, stopped = train(command(files, [*bindings, *point], run))
         if stopped or code == launch.PREEMPTED:
             sys.exit(launch.PREEMPTED)  # The same command goes on.
         if code == launch.DIVERGED:
-            diverged.append(run)
-        elif code:
+            continue
+        if code:
             raise ValueError(f"{run} ended with exit code {code}; its last "
                              "lines say why.")
-        elif value(run, metric, total_steps) is None:
+        values[run] = value(run, metric)
+        if values[run] is None:
             known = [name for name in runs_lib.curves(run)
                      if not name.startswith("train/")]
             raise ValueError(f"--metric={metric} is none of this run's "
                              f"metrics: {', '.join(known)}.")
-    return diverged
+    return values
 
 
 def main(words):
@@ -200,9 +209,8 @@ def main(words):
     if metric.startswith("test/"):
         logging.warning("--metric=%s: the best of several runs by a test split "
                         "looks better than it is.", metric)
-    diverged = sweep(runs, files, bindings, metric)
-    values = {run: value(run, metric, total)
-              for run, (_, _, total) in runs.items()}
+    values = sweep(runs, files, bindings, metric)
+    diverged = [run for run, found in values.items() if found is None]
     print("\n".join(report(values, metric)))
     if diverged:
         print(f"{len(diverged)} of {len(runs)} diverged: "

@@ -62,6 +62,15 @@ def test_each_evaluator_has_its_own_cadence(tmp_path):
     assert lines(tmp_path, "rare/loss") == [(8, .2), (16, .3), (20, .4)]
 
 
+def assert_nothing_is_left(exp, workdir, result):
+    """A finished run, started again, evaluates and writes nothing."""
+    before = (workdir / "metrics.jsonl").read_text()
+    idle = dataclasses.replace(exp, evaluators=dict.fromkeys(
+        exp.evaluators, scripted([])))
+    assert str(trainer.train(idle, workdir)) == str(result)
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
 def stopping(values, metric="loss", **arguments):
     return dataclasses.replace(
         EXPERIMENT, evaluators={"val": scripted(values, metric),
@@ -86,10 +95,7 @@ def test_early_stopping_ends_a_run_as_if_it_were_the_last_step(
     # What is due at the end is done, too.
     assert lines(tmp_path, "rare/loss") == [(end, 5.0)]
     assert result["rare"] == {"loss": 5.0}
-    before = (tmp_path / "metrics.jsonl").read_text()
-    again = trainer.train(exp, tmp_path)  # Nothing is left to do.
-    assert str(again) == str(result)
-    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert_nothing_is_left(exp, tmp_path, result)
 
 
 def test_early_stopping_of_an_accuracy_waits_for_a_larger_one(tmp_path):
@@ -129,6 +135,52 @@ def test_a_run_that_is_stopped_remembers_how_patient_it_was(tmp_path):
     trainer.train(stopping(values[2:], patience=3), tmp_path / "parts")
     assert resume_test.state(tmp_path / "parts", 8) == resume_test.state(
         tmp_path / "whole", 8)
+
+
+def test_a_signal_during_the_last_evaluation_leaves_it_to_the_next_start(
+        tmp_path):
+
+    class Preempted(Scripted):
+
+        def run(self, poll):
+            raise loop.Preempted("now")
+
+    exp = dataclasses.replace(EXPERIMENT, eval_every=20, checkpoint_every=20,
+                              evaluators={"val": scripted([0.25])})
+    with pytest.raises(loop.Preempted, match="Saved step 20"):
+        trainer.train(dataclasses.replace(exp, evaluators={
+            "val": functools.partial(Preempted, [], "")}), tmp_path)
+    result = trainer.train(exp, tmp_path)
+    assert result == {"val": {"loss": 0.25}}
+    assert lines(tmp_path, "val/loss") == [(20, 0.25)]
+    assert_nothing_is_left(exp, tmp_path, result)
+
+
+def test_a_run_without_evaluators_ends(tmp_path):
+    exp = dataclasses.replace(EXPERIMENT, evaluators={})
+    assert trainer.train(exp, tmp_path) == {}
+    assert checkpoint.steps(tmp_path)[-1] == 20
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_early_stopping_counts_evaluations_at_any_cadence(steps, tmp_path):
+    exp = dataclasses.replace(
+        stopping([1.0, 1.1, 1.2, 1.3, 1.4], patience=2), actions=[
+            (steps, functools.partial(actions.early_stopping, patience=2,
+                                      metric="val/loss"))])
+    trainer.train(exp, tmp_path)
+    assert checkpoint.steps(tmp_path)[-1] == {1: 6, 3: 9}[steps]
+
+
+def test_what_an_earlier_version_remembered_is_understood():
+    memory = {"logged": 5, "evaluated": 4, "metrics_bytes": 70,
+              "best": {"value": 0.5, "step": 4}, "last": {"val/loss": 1.0},
+              "window": {}}
+    loop._upgrade(memory)
+    assert memory == {
+        "done": {"log": 5, "evaluate": 4}, "writers": {"Jsonl": 70},
+        "actions": {"keep_best": {"value": 0.5, "step": 4}},
+        "last": {"val/loss": 1.0}, "window": {}}
 
 
 class Listener(http.server.BaseHTTPRequestHandler):

@@ -105,6 +105,17 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
     assert len(seen.Tensors("test/accuracy")) == 4
 
 
+def test_tensorboard_forgets_a_start_without_a_checkpoint(tmp_path):
+    for run in (1, 2):
+        writer = both(tmp_path)
+        for step in range(0, 30 // run, 10):
+            writer.scalars(step, {"test/accuracy": step / run})
+    seen = event_accumulator.EventAccumulator(str(tmp_path))
+    seen.Reload()
+    assert [(e.step, float(tf.make_ndarray(e.tensor_proto)))
+            for e in seen.Tensors("test/accuracy")] == [(0, 0.0), (10, 5.0)]
+
+
 def test_csv_is_a_table_that_goes_back_with_the_run(tmp_path):
     writer = writers.Csv(tmp_path)
     writer.rewind(None, 0)

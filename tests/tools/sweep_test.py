@@ -82,7 +82,8 @@ if lr == 8:
     os.kill(os.getppid(), signal.SIGINT)
     signal.pause()
 with open(os.path.join(folder, "metrics.jsonl"), "w") as f:
-    f.write(json.dumps({"step": 20, "test/accuracy": lr}) + "\\n")
+    step = 15 if lr == 6 else 20  # The former was stopped early.
+    f.write(json.dumps({"step": step, "test/accuracy": lr}) + "\\n")
 sys.exit(lr == 9)
 """
 
@@ -118,6 +119,18 @@ def test_dry_run_prints_commands_and_trains_nothing(tmp_path, call, capsys):
     assert "'--gin_bindings=optim.adamw.lr = 5e-3'" in lines[2]
     assert f"--workdir={tmp_path}/lr=5e-3" in lines[2]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_ends_early_counts(tmp_path, call, capsys):
+    call("--grid=optim.adamw.lr = 1e-3 | 6")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"Best test/accuracy: 6, {tmp_path}/lr=6")
+
+
+def test_values_need_the_writer_they_are_read_from(tmp_path, call):
+    with pytest.raises(ValueError, match="writers must have @writers.Jsonl"):
+        call(GRID, "--gin_bindings=experiment.Experiment.writers = "
+             "[@writers.Csv]")
 
 
 def test_a_run_that_diverges_is_left_out_and_finished_ones_are_left_alone(

@@ -1,4 +1,4 @@
-"""What a run does between updates: log, evaluate, keep the best, save, ...
+"""What a run does between updates: log, evaluate, keep the best, ...
 
 An action is called with the loop.Training and a dict of its own, which is saved
 with each checkpoint; loop.Every says how often. `Experiment.actions` adds some:
@@ -31,9 +31,19 @@ def of(exp):
             exp.cadence(exp.best_metric.split("/")[0]),
             functools.partial(keep_best, metric=exp.best_metric), "keep_best"))
     for i, (steps, make) in enumerate(exp.actions):
-        found.append(loop.Every(steps, make(),
+        found.append(loop.Every(steps, _unclocked(make()),
                                 f"{i} {decoding.op_name(make)}"))
-    return [*found, loop.Every(exp.checkpoint_every, save, "save")]
+    return found
+
+
+def _unclocked(action):
+    """An action whose time is not part of the training speed."""
+
+    def unclocked(training, memory):
+        training.clock.pause()
+        action(training, memory)
+
+    return unclocked
 
 
 def log(training, memory):
@@ -61,12 +71,12 @@ def evaluate(training, memory, *, only):
     logging.info("step %d  %s", training.step, "  ".join(
         f"{k} {v:.5g}" for k, v in values.items()))
     training.report(values)
-    training.memory.setdefault("last", {}).update(values)
+    training.memory["last"].update(values)
 
 
 def keep_best(training, memory, *, metric):
     """Saves best/ckpt-STEP if the metric is better than ever before."""
-    value = _newest(training, metric, "Experiment.best_metric")
+    value = _new(training, metric, "Experiment.best_metric", training.step - 1)
     if value is not None and metrics.is_better(metric, value,
                                                memory.get("value")):
         memory.update(value=value, step=training.step)
@@ -74,12 +84,6 @@ def keep_best(training, memory, *, metric):
         training.checkpoints.save_best()
         logging.info("Best %s so far: %.5g at step %d.", metric, value,
                      training.step)
-
-
-def save(training, memory):
-    """Saves a checkpoint."""
-    del memory
-    training.save()
 
 
 def early_stopping(*, metric, patience, min_delta=0.0):
@@ -102,11 +106,13 @@ def early_stopping(*, metric, patience, min_delta=0.0):
                          "not be below 0.")
 
     def action(training, memory):
-        value = _newest(training, metric, "actions.early_stopping.metric")
+        value = _new(training, metric, "actions.early_stopping.metric",
+                     memory.get("seen", 0))
         if value is None:
             return
+        memory["seen"] = training.measured[metric]
         if metrics.is_better(metric, value, memory.get("best"), min_delta):
-            memory.update(best=value, step=training.step, since=0)
+            memory.update(best=value, step=memory["seen"], since=0)
             return
         memory["since"] = memory.get("since", 0) + 1
         if memory["since"] >= patience:
@@ -118,16 +124,16 @@ def early_stopping(*, metric, patience, min_delta=0.0):
     return action
 
 
-def _newest(training, metric, knob):
-    """The metric's value if it was measured at this step, else None.
+def _new(training, metric, knob, since):
+    """The metric's value if it was measured after step `since`, else None.
 
     Raises:
       ValueError: its evaluator ran, and gave no such metric.
     """
     evaluator = metric.split("/")[0] + "/"
-    ours = [name for name, step in training.measured.items()
-            if name.startswith(evaluator) and step == training.step]
-    if ours and metric not in training.values:
+    new = [name for name, step in training.measured.items()
+           if name.startswith(evaluator) and step > since]
+    if new and metric not in training.values:
         raise ValueError(f"{knob}={metric!r} is not among the metrics: "
-                         f"{', '.join(ours)}.")
-    return training.values[metric] if metric in ours else None
+                         f"{', '.join(new)}.")
+    return training.values[metric] if metric in new else None

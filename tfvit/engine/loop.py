@@ -23,9 +23,10 @@ class Every(NamedTuple):
 
     Attributes:
       steps: it is due at the multiples of it, and at the last step.
-      action: called with the Training and a dict of its own, which is saved
-        with each checkpoint and so may hold what JSON can. With several workers
-        all call it, and what it decides must be the same on all of them.
+      action: called with the Training and a dict of its own, empty at first,
+        which is saved with each checkpoint and so may hold what JSON can. With
+        several workers all call it, and what it decides must be the same on all
+        of them.
       name: by which the checkpoint knows it.
     """
     steps: int
@@ -73,6 +74,7 @@ class Training:
       clock: metrics.Throughput.
       iterator: over the batches, standing where the run does.
       memory: what is saved of all this, a dict that JSON can hold.
+      changed: whether an action has done something since the last save.
       poll: call it often in what takes long; it raises where a signal came.
     """
 
@@ -85,7 +87,7 @@ class Training:
         self.any_worker = any_worker
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
-        _upgrade(self.memory)
+        self.changed = False
         self.window = metrics.Window(self.memory, run.exp.max_loss)
         self.clock = metrics.Throughput()
         self.stop_signal = Stop(any_worker)
@@ -94,6 +96,7 @@ class Training:
 
     def _stand(self):
         """Takes the place of the state, which was just restored or made."""
+        _upgrade(self.memory)
         self.step = int(self.run.state.step.numpy())
         self.iterator = self.run.batches(self.position())
 
@@ -129,11 +132,12 @@ class Training:
 
     def save(self):
         """Saves the run as it is, unless it is."""
-        if self.checkpoints.saved != self.step:
+        if self.changed or self.checkpoints.saved != self.step:
             self.clock.pause()
             self.window.settle()
             self.memory["writers"] = self.writers.positions()
             self.checkpoints.save()
+            self.changed = False
 
     def roll_back(self, problem):
         """Restores the last checkpoint and notes the batches to leave out.
@@ -149,20 +153,23 @@ class Training:
           FloatingPointError: this is not wanted, or was in vain too often.
         """
         exp, saved = self.run.exp, self.checkpoints.saved
+        good = ("There is no checkpoint yet" if saved is None else
+                f"The last good checkpoint is that of step {saved}")
         rollbacks = list(self.memory.get("rollbacks", ()))
         if exp.on_nan == "stop" or len(rollbacks) == exp.max_rollbacks:
             tried = f" after {len(rollbacks)} rollbacks" * bool(rollbacks)
             raise FloatingPointError(
-                f"{problem}{tried}. The last good checkpoint is that of step "
-                f"{saved}. Try a smaller learning rate, a longer warm-up or "
-                "Experiment.clip_norm = 1.0; if single batches are to blame, "
-                "Experiment.on_nan = 'rollback' leaves them out (at most "
+                f"{problem}{tried}. {good}. Try a smaller learning rate, a "
+                "longer warm-up or Experiment.clip_norm = 1.0; if single "
+                "batches are to blame, Experiment.on_nan = 'rollback' leaves "
+                "them out (at most "
                 f"Experiment.max_rollbacks={exp.max_rollbacks} times)."
             ) from problem
         self.clock.pause()
         self.checkpoints.wait()
         self.any_worker(False)  # Who reads waits for the one who writes.
         self.checkpoints.restore()
+        saved = self.checkpoints.saved  # An older one if that was damaged.
         count = problem.step - saved
         self.memory["rollbacks"] = [*rollbacks, [saved, count]]
         logging.warning("%s. Going back to step %d and leaving out %d batches.",
@@ -176,12 +183,13 @@ def _upgrade(memory):
     """Turns what an earlier version remembered into today's, in place."""
     if "metrics_bytes" in memory:
         memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
-    actions = memory.setdefault("actions", {})
+    for name, default in (("done", {}), ("actions", {}), ("last", {})):
+        memory.setdefault(name, default)
     for old, name in (("logged", "log"), ("evaluated", "evaluate")):
         if old in memory:
-            actions[name] = {"done": memory.pop(old)}
+            memory["done"][name] = memory.pop(old)
     if "best" in memory:
-        actions["keep_best"] = memory.pop("best")
+        memory["actions"]["keep_best"] = memory.pop("best")
 
 
 def run(training, actions):
@@ -199,25 +207,31 @@ def run(training, actions):
     exp, checkpoints = training.run.exp, training.checkpoints
     train = training.run.train_step
 
+    cadences = [exp.checkpoint_every, *(every.steps for every in actions)]
+    due = lambda steps: training.finished or training.step % steps == 0
+
     def act():
         """Does what is due and has not been done at this step."""
+        done = training.memory["done"]
         for every in actions:
-            own = training.memory["actions"].setdefault(every.name, {})
-            due = training.finished or training.step % every.steps == 0
-            if due and own.get("done", 0) < training.step:
-                every.action(training, own)
-                own["done"] = training.step
+            if due(every.steps) and done.get(every.name, 0) < training.step:
+                every.action(training, training.memory["actions"].setdefault(
+                    every.name, {}))
+                done[every.name] = training.step
+                training.changed = True
 
     def turn():
         """Does what is due, then trains on; says if there is no more to do."""
         act()
         if training.finished:
             act()  # What became due by an action that ended the run.
+        if training.step and due(exp.checkpoint_every):
             training.save()
+        if training.finished:
             return True
         training.poll()
         n = min([exp.steps_per_call, training.total_steps - training.step] + [
-            every.steps - training.step % every.steps for every in actions])
+            steps - training.step % steps for steps in cadences])
         training.window.add(training.step, train(training.iterator, n))
         training.step += n
         training.clock.count(n * exp.batch_size)

@@ -7,6 +7,7 @@
                                with each checkpoint
   rewind(position, step)       forgets what came after `position`, which is None
                                at the start: the run goes on at `step`
+  close()                      nothing more comes
 """
 
 import json
@@ -29,6 +30,9 @@ class _Writer:
         return None
 
     def rewind(self, position, step):
+        pass
+
+    def close(self):
         pass
 
 
@@ -98,9 +102,14 @@ class TensorBoard(_Writer):
 
     def rewind(self, position, step):
         tf.io.gfile.makedirs(self._workdir)
-        if step:
-            self._take_back(step)
+        self.close()
+        self._take_back(step)
         self._events = tf.summary.create_file_writer(self._workdir)
+
+    def close(self):
+        if self._events:
+            self._events.close()
+            self._events = None
 
     def _take_back(self, step):
         """Has TensorBoard drop what earlier event files hold from `step` on.
@@ -117,9 +126,9 @@ class TensorBoard(_Writer):
         path = os.path.join(self._workdir, f"{earlier[-1]}.from-{step}")
         start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         with tf.io.TFRecordWriter(path) as f:
-            # What was written at `step` itself stays. Twice, because to
-            # TensorBoard the first start of all is no restart.
-            restart = {"step": step + 1, "session_log": start}
+            # What was written at `step` itself stays, but for the start. Twice,
+            # because to TensorBoard the first start of all is no restart.
+            restart = {"step": step + 1 if step else 0, "session_log": start}
             for event in ({"file_version": "brain.Event:2"}, restart, restart):
                 f.write(tf.compat.v1.Event(
                     wall_time=time.time(), **event).SerializeToString())
@@ -165,6 +174,10 @@ class WandB(_Writer):
     def position(self):
         return self._run.id
 
+    def close(self):
+        if self._run:
+            self._run.finish()
+
     def scalars(self, step, values):
         self._run.log(values, step=step)
 
@@ -200,8 +213,11 @@ class Mlflow(_Writer):
     def position(self):
         return self._run.info.run_id
 
+    def close(self):
+        if self._run:
+            self._mlflow.end_run()
+
     def scalars(self, step, values):
-        # MLflow's names have no other signs.
         self._mlflow.log_metrics(values, step=step)
 
 
@@ -240,6 +256,10 @@ class Writers:
 
     def positions(self):
         return {name: w.position() for name, w in self._writers.items()}
+
+    def close(self):
+        for writer in self._writers.values():
+            writer.close()
 
     def rewind(self, positions, step):
         for name, writer in self._writers.items():

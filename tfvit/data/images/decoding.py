@@ -121,7 +121,7 @@ def is_random(op: Callable) -> bool:
 def op_name(op: Callable) -> str:
     """Returns what to call an op in an error."""
     op = getattr(op, "func", op)  # Of a functools.partial.
-    return getattr(op, "__name__", repr(op))
+    return getattr(op, "__name__", type(op).__name__)
 
 
 def fold_in(seed, number) -> tf.Tensor:
