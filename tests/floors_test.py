@@ -18,6 +18,9 @@ DOORS = {
     "tensorflow_datasets": r"data/datasets/sources",
     "scipy": r"weights/adapt",
     "sklearn": r"data/datasets/digits",
+    "tf2onnx": r"serving/convert",
+    "onnxruntime": r"serving/convert",
+    "matplotlib": r"inference/figures",
     "wandb": r"engine/writers",
     "mlflow": r"engine/writers",
 }

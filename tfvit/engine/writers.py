@@ -159,7 +159,11 @@ class WandB(_Writer):
     """
 
     def __init__(self, workdir, *, project="tfvit", mode="online"):
-        self._wandb = _optional("wandb", "writers.WandB", "wandb")
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb", "writers.WandB") from error
+        self._wandb = wandb
         self._settings = {"dir": os.fspath(workdir), "project": project,
                           "mode": mode, "name": os.path.basename(
                               os.path.normpath(workdir))}
@@ -199,7 +203,11 @@ class Mlflow(_Writer):
     """
 
     def __init__(self, workdir, *, experiment="tfvit"):
-        self._mlflow = _optional("mlflow", "writers.Mlflow", "mlflow")
+        try:
+            import mlflow
+        except ImportError as error:
+            raise _missing("mlflow", "writers.Mlflow") from error
+        self._mlflow = mlflow
         self._name = os.path.basename(os.path.normpath(workdir))
         self._experiment = experiment
         self._run = None
@@ -221,13 +229,10 @@ class Mlflow(_Writer):
         self._mlflow.log_metrics(values, step=step)
 
 
-def _optional(module, who, extra):
-    """Imports a package that not every user has."""
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise ValueError(f"{who} needs the package {module}: pip install "
-                         f"'tfvit[{extra}]'.") from error
+def _missing(package, who):
+    """What to say without a package that not every user has."""
+    return ValueError(f"{who} needs the package {package}: pip install "
+                      f"'tfvit[{package}]'.")
 
 
 def make(classes, workdir):

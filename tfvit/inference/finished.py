@@ -41,7 +41,7 @@ class Trained:
       link: "softmax" or "sigmoid", as the loss has it.
       config: the gin config as text.
       precision: of the computations.
-      tokenizer: of a LiT, one of data.text; else None.
+      tokenizer: of a LiT, one of data.tokenizers; else None.
     """
     name: str
     model: tf_keras.Model

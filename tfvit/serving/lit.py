@@ -19,7 +19,7 @@ class Server(tf.Module):
     Args:
       model: a models.lit.LiT.
       ops: preprocessing, from an encoded image to [H, W, 3] in [-1, 1].
-      tokenizer: one of data.text.
+      tokenizer: one of data.tokenizers.
       max_pixels: larger images are not decoded.
       jit: compile the towers with XLA, once for each batch size they meet.
 
