@@ -30,7 +30,7 @@ def train(exp, workdir):
 
     Raises:
       ValueError: something in the experiment or its data cannot work.
-      loop.Preempted: SIGTERM came, and everything is saved.
+      loop.Preempted: SIGTERM or Ctrl-C came, and everything is saved.
       FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
       ConnectionError: another worker is gone.

@@ -76,12 +76,15 @@ def assert_same(workdir, uninterrupted):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_within_a_call_and_exits_42(uninterrupted, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_within_a_call_and_exits_42(number, uninterrupted,
+                                                   tmp_path):
     run = Run(tmp_path)
     run.wait_for(lambda: len(run.steps()) > 1)
-    code, log = run.end(signal.SIGTERM)
+    code, log = run.end(number)
     assert code == 42, log
-    assert "Stopped by SIGTERM. Saved step" in log
+    assert f"Stopped by {number.name}. Saved step" in log
+    assert "Traceback" not in log
     newest = max(int(s.split("-")[1]) for s in run.steps())
     lines = resume_test.metrics(tmp_path)
     assert newest - lines[-1]["step"] <= 2, "more than a step call"

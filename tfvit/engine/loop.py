@@ -35,7 +35,10 @@ class Every(NamedTuple):
 
 
 class Stop:
-    """Turns SIGTERM, on any worker, into a Preempted at the next poll()."""
+    """Turns SIGTERM and Ctrl-C, on any worker, into Preempted at a poll().
+
+    A second Ctrl-C does not wait for one.
+    """
 
     def __init__(self, any_worker):
         self._any_worker = any_worker
@@ -43,15 +46,20 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self):
-        previous = signal.signal(signal.SIGTERM, self._note)
+        previous = {number: signal.signal(number, self._note)
+                    for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _note(self, number, frame):
         del frame
+        if self._signal == "SIGINT" == signal.Signals(number).name:
+            raise KeyboardInterrupt
         self._signal = signal.Signals(number).name
+        logging.info("%s: saving after this step.", self._signal)
 
     def poll(self):
         if self._any_worker(self._signal is not None):
@@ -200,7 +208,7 @@ def run(training, actions):
       actions: [Every].
 
     Raises:
-      Preempted: SIGTERM came; a checkpoint of the current step is written.
+      Preempted: SIGTERM or Ctrl-C came; a checkpoint of the current step is written.
       FloatingPointError: the loss or the gradient is not finite, or the loss
         is above Experiment.max_loss.
     """
