@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import captions
+from tfvit.data.datasets import paths
 from tfvit.data.images import decoding
 from tfvit.data.images import keep as keep_lib
 
@@ -169,7 +170,7 @@ def blame(
         for _, record in records:
             reason = decoding.error(record["image"])
             if reason:
-                name = record["name"].numpy().decode()
+                name = paths.shown(record["name"].numpy())
                 return f"Cannot decode {name}: {reason} {_CORRUPT_ADVICE}"
     except tf.errors.OpError as error:
         return f"Cannot read {decoding.reason(error)}"
