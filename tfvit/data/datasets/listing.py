@@ -67,7 +67,7 @@ def find(path: str, split: str, splits: bool | None = None) -> tuple[
             f"folders {class_names} hold no images themselves: they look like "
             "splits, not like classes. If they are classes, set "
             "sources.folder.splits = False.")
-    notes = [*_alike(path, by_part, class_names), *_said(walk, path)]
+    notes = [*_alike(path, by_part, class_names), *walk.notes(path)]
     shares = {
         name: share(files, low, high, root) for name, files in by_class.items()
     }
@@ -116,9 +116,9 @@ def _splits(walk, path, base, inside, sliced, splits):
             raise ValueError(
                 f"{path} holds the folder {base!r} with the folders "
                 f"{sorted(ours)[:5]} and the folder {name!r} with others: are "
-                "these splits or classes? Set sources.folder.splits = True if "
-                f"they are splits (and move {name!r} away if it is none), "
-                "False if they are classes.")
+                "these splits or classes? Set sources.folder.splits = False "
+                "if they are classes, or sources.folder.splits = True if they "
+                f"are splits (and move {name!r} away if it is none).")
         walk.leave_out(walking.STRAY, full)
     return [name for name in inside if name not in strange]
 
@@ -171,13 +171,6 @@ def _alike(path, by_part, class_names):
                 f"{path} has classes whose names differ in case or blanks "
                 f"alone, {', '.join(map(repr, group))}, each in another split: "
                 "rename their folders alike.")
-
-
-def _said(walk, path):
-    """Sentences on what the walk left out of `path`."""
-    for why, left_out in walk.left_out.items():
-        yield (f"Ignored {len(left_out)} {why} in {path}, such as "
-               f"{paths.shown(min(left_out))}.")
 
 
 def parse(split: str, knob: str) -> tuple[str, int, int]:

@@ -27,10 +27,12 @@ class Walk:
 
     Attributes:
       left_out: {why: {path: None}}.
+      encoded: {path: None} of images whose names are not UTF-8.
     """
 
     def __init__(self):
         self.left_out = {}
+        self.encoded = {}
 
     def leave_out(self, why: str, path: str) -> None:
         self.left_out.setdefault(why, {})[path] = None
@@ -60,10 +62,22 @@ class Walk:
         return any(file.startswith(os.path.join(path, ""))
                    for file in self.left_out.get(OTHER, ()))
 
+    def notes(self, path: str) -> Iterator[str]:
+        """Yields sentences on what was left out of `path`."""
+        for why, left_out in self.left_out.items():
+            yield (f"Ignored {len(left_out)} {why} in {path}, such as "
+                   f"{paths.shown(min(left_out))}.")
+        if self.encoded:
+            yield (f"{len(self.encoded)} names of images in {path} are not "
+                   "UTF-8, which other programs may not read, such as "
+                   f"{paths.shown(min(self.encoded))}.")
+
     def _images(self, path, within, entered):
         for name, full in self._entries(path):
             # Suffix first: asking a bucket what an entry is takes a request.
             if name.lower().endswith(SUFFIXES):
+                if paths.shown(full) != full:
+                    self.encoded[full] = None
                 yield full
             elif not _is_folder(full):
                 self.leave_out(OTHER, full)
