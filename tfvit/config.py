@@ -15,6 +15,8 @@ import socket
 import gin
 import tensorflow as tf
 
+from tfvit.engine import former_names
+from tfvit.engine import recipes
 from tfvit.weights import augreg
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -24,20 +26,6 @@ ROOT = (_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, "gin")) else
         os.path.dirname(_PACKAGE))
 _PACKAGES = ("data", "distribute", "engine", "evaluators", "models", "optimize",
              "weights")
-_MOVED = {  # Module of an earlier version -> today's.
-    "distribute": "distribute.strategies", "gradients": "optimize.gradients",
-    "losses": "optimize.losses", "objectives": "optimize.objectives",
-    "optim": "optimize.optim", "schedules": "optimize.schedules",
-    "models.text": "models.text_tower", "data.text": "data.tokenizers",
-    **{f"data.{name}": f"data.datasets.{name}" for name in (
-        "captions", "combine", "shapes", "sources", "targets")},
-    **{f"data.{name}": f"data.images.{name}" for name in (
-        "distort", "mixup", "ops", "randaug")},
-}
-_RENAMED = {"distribute": "strategies", "text": "tokenizers"}  # In bindings.
-_IMPORT = re.compile(
-    r"^from tfvit(?P<package>(?:\.\w+)*) import (?P<name>\w+)"
-    r"(?: as (?P<alias>\w+))?[ \t]*$", re.MULTILINE)
 
 
 @functools.lru_cache(maxsize=None)
@@ -68,11 +56,13 @@ def parse(files, bindings=()):
     for file in files:
         if not _exists(file):
             raise FileNotFoundError(f"--gin_file={file} does not exist.")
-    _parse(files, bindings)
+    from_files = _parse(files, bindings)
     if model := _augreg_model():
         # Anew, because what comes first is what everything else overrides.
         gin.clear_config()
-        _parse([model, *files], bindings)
+        from_files = _parse([model, *files], bindings)
+    # pylint: disable-next=protected-access
+    recipes.fit(gin.config._CONFIG, from_files, _reference)
     with _naming("the gin config"):
         gin.finalize()
     return gin.config_str()
@@ -192,18 +182,32 @@ def check_bindings_used():
 
 
 def _parse(files, bindings):
+    """Parses; returns what the files alone bind, {key: {argument: value}}."""
     for file in files:
         with _naming(f"--gin_file={file}"):
             gin.parse_config_file(file)
+    bound = gin.config._CONFIG  # pylint: disable=protected-access
+    from_files = {key: dict(values) for key, values in bound.items()}
     for binding in bindings:
         with _naming(f"--gin_bindings={binding!r}"):
-            known = _known()
-            binding = _renamed(binding, {old: new for old, new in
-                                         _RENAMED.items() if old not in known})
-            words = set(re.findall(r"\b(\w+)\.", binding)) & set(known)
-            gin.parse_config("\n".join([
-                "from __gin__ import dynamic_registration",
-                *(known[word] for word in sorted(words)), binding]))
+            gin.parse_config(_with_imports(binding))
+    return from_files
+
+
+def _reference(name):
+    """What gin puts for @name."""
+    gin.parse_config(_with_imports(f"_REFERENCE = @{name}"))
+    config = gin.config._CONFIG  # pylint: disable=protected-access
+    return config.pop(("_REFERENCE", "gin.macro"))["value"]
+
+
+def _with_imports(binding):
+    """A binding in today's names, after the imports of what it mentions."""
+    known = _known()
+    binding = former_names.updated_binding(binding, known)
+    words = set(re.findall(r"\b(\w+)\.", binding)) & set(known)
+    return "\n".join(["from __gin__ import dynamic_registration",
+                      *(known[word] for word in sorted(words)), binding])
 
 
 def _exists(file):
@@ -213,39 +217,13 @@ def _exists(file):
 def _open(file):
     """The text of a gin file, in today's names, as a file."""
     with tf.io.gfile.GFile(file) as f:
-        return io.StringIO(_updated(f.read()))
-
-
-def _updated(text):
-    """A gin file with what it imports from tfvit where that lies today."""
-    renamed = {}
-
-    def moved(found):
-        package, name, alias = found["package"], found["name"], found["alias"]
-        old = f"{package}.{name}".lstrip(".")
-        if old not in _MOVED:
-            return found[0]
-        package, new = f"tfvit.{_MOVED[old]}".rsplit(".", 1)
-        if alias is None and new != name:
-            renamed[name] = new
-        alias = f" as {alias}" * (alias not in (None, new))
-        return f"from {package} import {new}{alias}"
-
-    return _renamed(_IMPORT.sub(moved, text), renamed)
-
-
-def _renamed(text, names):
-    """A gin text with modules renamed, outside of what is quoted."""
-    for old, new in names.items():
-        text = re.sub(rf"('[^'\n]*'|\"[^\"\n]*\")|(?<![\w.]){old}\.(?=\w)",
-                      lambda found, new=new: found[1] or f"{new}.", text)
-    return text
+        return io.StringIO(former_names.updated(f.read()))
 
 
 def _lines(config):
     """The bindings of a config, one a line, in today's names."""
     # What is indented goes on with the line before.
-    joined = re.sub(r"\\?\n\s+", " ", _updated(config))
+    joined = re.sub(r"\\?\n\s+", " ", former_names.updated(config))
     return [line for line in joined.splitlines()
             if line and not line.startswith(("#", "from ", "import "))]
 

@@ -93,7 +93,7 @@ def _samples(server):
         return rng.uniform(-1, 1, [4, *server.image_shape]).astype(np.float32)
     files = image_files.find(_SAMPLES.value)[:_MAX_SAMPLES]
     images, error = server.preprocess(
-        tf.stack([tf.io.read_file(file) for file in files]))
+        tf.stack([image_files.contents(file) for file in files]))
     return images.numpy()[error.numpy() == b""]
 
 

@@ -82,17 +82,17 @@ def experiment_from_flags():
     return config.make(experiment.Experiment)
 
 
-def sources_from_flags():
-    """({split: () -> source}, config as text) of the flags."""
-    text = _parse_flags()
+def sources_from_flags(bindings=()):
+    """({split: () -> source}, config as text) of the flags, and bindings."""
+    text = _parse_flags(bindings)
     return config.sources(), text
 
 
-def _parse_flags():
+def _parse_flags(bindings=()):
     if not _GIN_FILE.value:
         raise app.UsageError("--gin_file is required, for example "
                              "--gin_file=gin/digits.gin")
-    return config.parse(_GIN_FILE.value, _GIN_BINDINGS.value)
+    return config.parse(_GIN_FILE.value, [*_GIN_BINDINGS.value, *bindings])
 
 
 def _setup_new(writes):

@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from tfvit import launch
 from tfvit.data import class_names as class_names_lib
+from tfvit.data.datasets import paths
 from tfvit.data import prompts
 from tfvit.data.images import ops
 from tfvit.inference import figures
@@ -148,12 +149,12 @@ def _draw(path, files, rows):
                         _SHEET_LIMIT, len(files))
     images, captions = [], []
     for file, row in zip(files[:_SHEET_LIMIT], rows):
-        caption = os.path.basename(file)
+        caption = paths.shown(os.path.basename(file))
         if row["error"]:
             images.append(None)
             caption += f"\n{row['error']}"
         else:
-            pixels = ops.decode(tf.io.read_file(file))
+            pixels = ops.decode(image_files.contents(file))
             images.append(ops.to_uint8(tf.image.resize(
                 pixels, [192, 192], preserve_aspect_ratio=True)))
             if "classes" in row:

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit import launch
+from tfvit.data.datasets import paths
 from tfvit.inference import figures
 from tfvit.inference import finished
 from tfvit.inference import image_files
@@ -93,9 +94,10 @@ def main(words):
     maps = attention.maps(trained.model)
     for i, file in enumerate(files, 1):
         images, error = server.preprocess(tf.constant([
-            tf.io.read_file(file).numpy()]))
+            image_files.contents(file).numpy()]))
         if error.numpy()[0]:
-            logging.error("%s: %s", file, error.numpy()[0].decode())
+            logging.error("%s: %s", paths.shown(file),
+                          error.numpy()[0].decode())
             continue
         stem = os.path.splitext(os.path.basename(file))[0]
         draw_image(os.path.join(_OUT.value, f"{i}_{stem}.png"),

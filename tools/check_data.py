@@ -4,8 +4,9 @@
       --gin_bindings="FOLDER = '/data/flowers'" --contact_sheet=x.png --strict
 
 Prints the number of images of each class and split, their sizes, channels and
-formats, and names broken and huge files, and images that are there twice, in
-one split or in two. --contact_sheet draws some of each class, --report has all
+formats, and names broken and huge files, images that are there twice, in one
+split or in two, classes without images, and what training leaves out: hidden
+files, links to parents, stray folders. --contact_sheet draws some of each class, --report has all
 of it. With --strict the exit code is 1 where there is a problem. Takes any gin
 file that names data, also those of whole runs; needs about 300 bytes of memory
 for each image.
@@ -44,14 +45,16 @@ _MAX_PIXELS = flags.DEFINE_integer(
 
 _TILES = 64  # Of the contact sheet.
 _SHOWN = 20  # Lines of each list in the terminal.
+_AS_CLASSES = "sources.folder.splits = False"
 _CHUNK = 2 * (os.cpu_count() or 1)  # Decoded images in memory.
 
 
 class Split:
     """What is known of one split."""
 
-    def __init__(self, name, class_names):
+    def __init__(self, name, class_names, notes=()):
         self.name = name
+        self.notes = notes
         self.class_names = class_names
         self.classes = np.zeros(len(class_names), np.int64)
         self.kinds = collections.Counter()
@@ -115,7 +118,7 @@ def read(name, source, seen, max_pixels):
     Returns:
       A Split.
     """
-    split = Split(name, source.class_names)
+    split = Split(name, source.class_names, getattr(source, "notes", ()))
     started = spoke = time.monotonic()
     count = 0
     records = _records(source.examples(), split)
@@ -159,14 +162,19 @@ def duplicates(seen):
     return [places for places in seen.values() if len(places) > 1]
 
 
-def problems(splits, twice):
+def problems(splits, twice, wrong=()):
     """Yields (what, [line]) for each kind of problem."""
+    yield "splits that cannot be read", list(wrong)
+    # The same of all splits of a folder.
+    yield "left out, or doubtful", list(dict.fromkeys(
+        note for split in splits for note in split.notes))
+    trained = {name for split in splits if split.name == "train"
+               for name, count in zip(split.class_names, split.classes) if count}
     for split in splits:
         yield f"{split.name}: broken images", split.broken
         yield f"{split.name}: classes without images", [
             name for name, count in zip(split.class_names, split.classes)
-            if not count
-        ] if split.name == "train" else []
+            if not count and (split.name == "train" or name in trained)]
     lines = {"the same image in one split": [],
              "the same image in two splits": [],
              "the same image with different labels": []}
@@ -217,17 +225,45 @@ def sheet(path, split):
     figures.sheet(path, images, captions, columns=row, inches=1.5)
 
 
+def _sources():
+    """({split: source}, [why a split has none]).
+
+    Raises:
+      ValueError: no split has one.
+    """
+    makers, _ = launch.sources_from_flags()
+    made, wrong = _make(makers)
+    if not made and any(_AS_CLASSES in error for error in wrong):
+        # To find what else there is; the question remains in the report.
+        makers, _ = launch.sources_from_flags([_AS_CLASSES])
+        made, _ = _make(makers)
+    if not made:
+        raise ValueError("\n".join(wrong))
+    return made, wrong
+
+
+def _make(makers):
+    made, wrong = {}, []
+    for name, make in makers.items():
+        try:
+            made[name] = make()
+        except (ValueError, OSError) as error:
+            reason = str(error).split("\n  In call to conf")[0]
+            wrong.append(f"{name}: {reason}")
+    return made, wrong
+
+
 def main(words):
     if words:
         raise app.UsageError(f"Unexpected arguments: {words}")
     seen = {}
-    makers, _ = launch.sources_from_flags()
-    splits = [read(name, make(), seen, _MAX_PIXELS.value)
-              for name, make in makers.items()]
+    sources, wrong = _sources()
+    splits = [read(name, source, seen, _MAX_PIXELS.value)
+              for name, source in sources.items()]
     twice = duplicates(seen)
     print("\n".join(report(splits)))
     found = 0
-    for what, lines in problems(splits, twice):
+    for what, lines in problems(splits, twice, wrong):
         found += len(lines)
         if lines:
             print(f"\n{what}: {len(lines)}")
@@ -238,10 +274,10 @@ def main(words):
     if _REPORT.value:
         with open(_REPORT.value, "w", encoding="utf-8") as f:
             json.dump({"splits": {s.name: s.summary() for s in splits},
-                       "problems": dict(problems(splits, twice))}, f, indent=1)
+                       "problems": dict(problems(splits, twice, wrong))}, f, indent=1)
     if _SHEET.value:
         sheet(_SHEET.value, splits[0])
-    if found and _STRICT.value:
+    if wrong or (found and _STRICT.value):
         sys.exit(1)
 
 

@@ -2,8 +2,12 @@
 
     python -m tools.export_npz --workdir=runs/b16_cifar10 --output=b16.npz
 
-vision_transformer, big_vision, timm and load.from_npz read such files.
+vision_transformer, big_vision, timm and load.from_npz read such files. b16.json
+beside it has what arrays do not say, for tfvit: the class names, the range of the
+pixels, softmax or sigmoid, the patch grid. Keep the two together.
 """
+
+import os
 
 from absl import flags
 from absl import logging
@@ -11,7 +15,9 @@ from absl import logging
 from tfvit import launch
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.inference import finished
 from tfvit.weights import load
+from tfvit.weights import sidecar
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
@@ -24,7 +30,11 @@ def main(exp, workdir):
     step = checkpoint.restore_for_inference(workdir, run.params,
                                             _CHECKPOINT.value)
     load.to_npz(run.model, _OUTPUT.value)
-    logging.info("Wrote step %d of %s to %s.", step, workdir, _OUTPUT.value)
+    beside = sidecar.write(_OUTPUT.value, {
+        "model": os.path.basename(os.path.normpath(workdir)), "step": step,
+        **finished.facts(exp, run.model, workdir)})
+    logging.info("Wrote step %d of %s to %s, and %s.", step, workdir,
+                 _OUTPUT.value, beside)
 
 
 if __name__ == "__main__":

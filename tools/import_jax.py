@@ -8,12 +8,17 @@ tfvit.export and tfvit.predict read like those of any other run. The gin file
 must build the file's architecture with its number of classes.
 """
 
+import os
+
 from absl import flags
 from absl import logging
 
 from tfvit import launch
+from tfvit.data import class_names
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.inference import naming
+from tfvit.models import lit
 from tfvit.weights import load
 
 _NPZ = flags.DEFINE_string(
@@ -27,6 +32,9 @@ def main(exp, workdir):
     run = build.build(exp)
     load.from_npz(run.model, path=_NPZ.value, reset_head=False)
     run.state.start_averages()
+    if not isinstance(run.model, lit.LiT) and (names := naming.of_file(
+            _NPZ.value, run.model.output_shape[-1])):
+        class_names.write(names, os.path.join(workdir, "labels.txt"))
     checkpoints = checkpoint.Checkpoints(workdir, run.state, keep=1)
     checkpoints.save()
     checkpoints.wait()

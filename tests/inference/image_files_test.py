@@ -1,5 +1,7 @@
 """Tests of applying runs, exports and published files to images."""
 
+import os
+
 from absl import flags
 from numpy import testing
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from tests import lit_gin
 from tests.serving import samples
+from tfvit.data.datasets import sources
 from tfvit.inference import finished
 from tfvit.inference import image_files
 from tfvit.models import vit
@@ -40,6 +43,35 @@ def test_files_folders_and_patterns_are_found_once(folder):
     assert image_files.find([files[1], str(folder)]) == [
         files[1], files[0], files[2]]
     assert image_files.find([f"{folder}/notes.txt"]) == [f"{folder}/notes.txt"]
+
+
+def test_a_folder_gives_what_training_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kept = ["cat/1.png", "cat/more/2.JPG", "dog/3.png"]
+    hidden = ["cat/._1.png", ".cache/1.png", "__MACOSX/cat/1.png", "cat/x.txt"]
+    for name in kept + hidden:
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).write_bytes(samples.encoded())
+    (tmp_path / "x/cat/up").symlink_to("..")
+    trained = sources.folder(path=f"{tmp_path}/x", split="a[:100%]").examples()
+    files = [e["name"].numpy().decode() for e in trained]
+    assert image_files.find([f"{tmp_path}/x"]) == files
+    assert files == [f"{tmp_path}/x/{name}" for name in kept]
+    assert image_files.find(["~/x"]) == files
+    assert image_files.find(["~/x/*/3.png"]) == files[2:]
+    assert image_files.find(["~/x/cat/._1.png"])  # By its own name it is.
+
+
+def test_names_that_are_not_utf8_have_rows_that_can_be_printed(tmp_path):
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    with open(name, "wb") as f:
+        f.write(samples.encoded())
+    function = samples.server().signatures()["serving_default"]
+    for word in (str(tmp_path), os.fsdecode(name), f"{tmp_path}/*.png"):
+        files = image_files.find([word])
+        ((shown, row),) = image_files.run(function, files, batch_size=1)
+        assert shown == f"{tmp_path}/caf\ufffd.png" and not row["error"]
+        assert image_files.contents(files[0]).numpy() == samples.encoded()
 
 
 @pytest.mark.parametrize("word", ["nothing.jpg", "*.nothing"])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import struct
 import zlib
@@ -104,6 +105,74 @@ def test_every_fault_is_found_and_named(folder, tmp_path, capsys):
     assert not any(problems.values())
     out = capsys.readouterr().out
     assert "9 problems." in out and "train/dog/empty.jpg: is empty" in out
+
+
+def trapped(root):
+    """A folder with all that a folder can hold and no one means."""
+    for name in ("cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png",
+                 "dog/5.png", "train/steam/6.png", "train/diesel/7.png",
+                 "lonely/8.png", "Dog/9.png", "Dog/0.png",
+                 "cat/._1.png", ".Trash/1.png", "__MACOSX/cat/1.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encode("PNG"))
+    (root / "cat/loop").symlink_to("..")
+    for name in ("docs/readme.txt", "cat/labels.csv", "cat/photo.heic"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"text")
+    with open(os.path.join(os.fsencode(root), b"cat/caf\xe9.png"), "wb") as f:
+        f.write(encode("PNG")[:-30])
+
+
+def test_every_trap_of_folders_is_named(tmp_path, capsys):
+    trapped(tmp_path / "x")
+    with pytest.raises(SystemExit) as stop:
+        check(tmp_path / "x", f"--report={tmp_path / 'found.json'}",
+              f"--contact_sheet={tmp_path / 'sheet.png'}",
+              split=("train[:90%]", "train[90%:]"))
+    assert stop.value.code == 1
+    report = json.loads((tmp_path / "found.json").read_text())
+    found = {what: lines for what, lines in report["problems"].items() if lines}
+    (train, val) = found["splits that cannot be read"]
+    assert "'diesel', 'steam'" in train and "splits = False" in val
+    notes = found["left out, or doubtful"]
+    for words in ("differ in case or blanks alone: 'Dog', 'dog'",
+                  "1 hidden image files .*/cat/._1.png",
+                  "1 folders that a system made .*/__MACOSX",
+                  "1 links to folders .*/cat/loop",
+                  "3 files that are not .*/cat/labels.csv",
+                  "1 names of images .* not UTF-8, .*/cat/caf\ufffd.png",
+                  "1 folders without images, .*/docs"):
+        assert sum(bool(re.search(words, note)) for note in notes) == 1, words
+    assert len(notes) == 7
+    assert found["val: classes without images"] == ["lonely"]
+    (broken,) = found["train: broken images"] + found.get(
+        "val: broken images", [])
+    assert "cat/caf\ufffd.png" in broken
+    # As classes, each image once: 10 sound ones, by hand.
+    counts = [report["splits"][s]["classes"] for s in ("train", "val")]
+    assert {name: sum(c[name] for c in counts) for name in counts[0]} == {
+        "Dog": 2, "cat": 2, "dog": 3, "lonely": 1, "train": 2}
+    out = capsys.readouterr().out
+    assert all(note in out for note in notes)
+
+
+def test_traps_of_tables_are_named(tmp_path, capsys):
+    for i in range(4):
+        (tmp_path / f"{i}.png").write_bytes(encode("PNG"))
+    (tmp_path / "t.csv").write_text(
+        "image,label\n0.png,cat\n1.png,dog\n,\n./0.png,cat\n2.png,dog\n"
+        "3.png,cat\n")
+    with flagsaver.flagsaver():
+        flags.FLAGS(["check_data", "--gin_file=gin/data/manifest.gin",
+                     f"--gin_bindings=MANIFEST = '{tmp_path}/t.csv'"])
+        check_data.main([])
+    out = capsys.readouterr().out
+    assert "1 empty rows" in out and "1 images in two spellings" in out
+    (tmp_path / "t.csv").write_text("image,label\n0.png,cat\n1.png,Cat\n")
+    with flagsaver.flagsaver(), pytest.raises(ValueError, match="'cat' .line 2"):
+        flags.FLAGS(["check_data", "--gin_file=gin/data/manifest.gin",
+                     f"--gin_bindings=MANIFEST = '{tmp_path}/t.csv'"])
+        check_data.main([])
 
 
 def test_images_are_counted_by_class_size_and_kind(folder, tmp_path, capsys):

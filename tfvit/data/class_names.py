@@ -35,7 +35,15 @@ def write(names: Sequence[str], path: str) -> None:
 
 
 def published(num_classes: int) -> list[str]:
-    """Names of the published models with so many classes; else numbers."""
+    """Names of the catalogue's files with so many classes; else numbers.
+
+    A model of one's own may have as many: ask weights.fetch.is_published.
+    """
     if num_classes in _PUBLISHED:
         return read(_PUBLISHED[num_classes])
+    return numbers(num_classes)
+
+
+def numbers(num_classes: int) -> list[str]:
+    """What to call classes whose names nobody knows."""
     return [str(i) for i in range(num_classes)]

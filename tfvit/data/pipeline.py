@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import captions
+from tfvit.data.datasets import paths
 from tfvit.data.images import decoding
+from tfvit.data.images import keep as keep_lib
 
 _CORRUPT_ADVICE = (
     "Remove or replace it, or set pipeline.train.skip_corrupt = True (for "
@@ -31,6 +33,7 @@ def train(*,
           input_context: tf.distribute.InputContext | None = None,
           skip_corrupt: bool = False,
           tokenizer: Callable | None = None,
+          keep: str | None = None,
           service: str | None = None) -> tf.data.Dataset:
     """Yields batches without end, each epoch shuffled anew.
 
@@ -46,6 +49,9 @@ def train(*,
       skip_corrupt: give images that do not decode weight 0, and log their
         names, instead of stopping.
       tokenizer: one of data.tokenizers, for a source of images with captions.
+      keep: what of an image the labels depend on: "sides" for left and right,
+        "all" for everything (no crop, shift or mirroring), or None. The gin file
+        of the data sets it, which takes such ops out of a recipe.
       service: address of a tf.data service's dispatcher, such as
         grpc://10.0.0.9:5050, whose one worker reads and decodes instead of this
         machine. It needs the same files at the same paths.
@@ -58,8 +64,10 @@ def train(*,
 
     Raises:
       ValueError: batch_size or the source cannot be shared out evenly, ops
-        do not end in images of one size, or nothing answers at `service`.
+        do not end in images of one size or change what `keep` says must stay,
+        or nothing answers at `service`.
     """
+    keep_lib.check(keep, ops)
     share = _share(batch_size, input_context)
     records = _train_records(source, seed, start_step, share)
     fields = {"images": "images"}
@@ -162,7 +170,7 @@ def blame(
         for _, record in records:
             reason = decoding.error(record["image"])
             if reason:
-                name = record["name"].numpy().decode()
+                name = paths.shown(record["name"].numpy())
                 return f"Cannot decode {name}: {reason} {_CORRUPT_ADVICE}"
     except tf.errors.OpError as error:
         return f"Cannot read {decoding.reason(error)}"

@@ -18,6 +18,7 @@ from tfvit.data.datasets import source
 from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
+from tfvit.inference import naming
 from tfvit.models import lit
 from tfvit.serving import graph
 from tfvit.serving import lit as lit_server
@@ -82,7 +83,8 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         such as imagenet21k+imagenet2012/ViT-B_16-224.
       checkpoint: "last", "best" or a step; of a run.
       labels: file of class names, or "imagenet2012" or "imagenet21k". None:
-        the run's labels.txt, else those of the published models.
+        the run's labels.txt, those beside an .npz (weights.sidecar), those of
+        the catalogue's files, else numbers.
       precision: see experiment.Experiment; None for the run's.
       overrides: (gin files, bindings) that change its config.
 
@@ -121,10 +123,32 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     num_classes = model.output_shape[-1]
     return Trained(
         **common, ops=_evaluator(exp, model, _labelled(model)).ops,
-        class_names=_class_names(where if is_run else None, labels,
-                                 num_classes),
-        link="sigmoid" if decoding.op_name(exp.loss) == "sigmoid_xent" else
-        "softmax")
+        class_names=naming.class_names(where, is_run, labels, num_classes),
+        link=naming.link(exp))
+
+
+def facts(exp, model, workdir):
+    """What weights.sidecar says of the model of a run."""
+    image_model = getattr(model, "img", model)
+    known = {"image_size": image_model.input_shape[1:3],
+             "patch_grid": getattr(image_model, "image_grid", None)}
+    if image_model is model:
+        known["link"] = naming.link(exp)
+        path = os.path.join(workdir, "labels.txt")
+        if tf.io.gfile.exists(path):
+            known["class_names"] = class_names_lib.read(path)
+    try:
+        ops = _evaluator(exp, model, _captioned(image_model),
+                         _labelled(image_model)).ops
+    except ValueError as error:  # It is not needed for the weights.
+        logging.warning("The preprocessing is not noted: %s", error)
+    else:
+        known["preprocessing"] = [decoding.op_name(op) for op in ops]
+        known["value_range"] = [
+            float(op(tf.constant(value, tf.float32)))
+            for op in [*ops, *exp.device_ops]
+            if decoding.op_name(op) == "value_range" for value in (0, 255)]
+    return {name: value for name, value in known.items() if value}
 
 
 def _evaluator(exp, model, *stand_ins):
@@ -170,19 +194,6 @@ def _one(model, class_names, label):
             "image": tf.zeros(model.input_shape[1:], tf.uint8),
             "label": label(index), "name": "stand-in"
         })
-
-
-def _class_names(workdir, labels, num_classes):
-    if labels:
-        names = class_names_lib.read(labels)
-        if len(names) != num_classes:
-            raise ValueError(f"--labels={labels} names {len(names)} classes, "
-                             f"the model has {num_classes}.")
-        return names
-    path = os.path.join(workdir or "", "labels.txt")
-    if workdir and tf.io.gfile.exists(path):
-        return class_names_lib.read(path)
-    return class_names_lib.published(num_classes)
 
 
 def signatures(where, **options):

@@ -8,7 +8,8 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data.datasets import listing
+from tfvit.data.datasets import paths
+from tfvit.data.datasets import walking
 
 _REPORT_EVERY = 10.0  # Seconds.
 
@@ -16,17 +17,20 @@ _REPORT_EVERY = 10.0  # Seconds.
 def find(words):
     """Image files of paths, folders (at any depth) and patterns, in order.
 
+    Of a folder it takes what training takes (see sources.folder): no hidden
+    files, and none again through a link to a parent; says so in the log.
+
     Raises:
       FileNotFoundError: there is nothing by one of the names.
     """
     files = []
-    for word in words:
-        if tf.io.gfile.isdir(word):
-            found = sorted(
-                os.path.join(folder, name)
-                for folder, _, names in tf.io.gfile.walk(word)
-                for name in names if name.lower().endswith(listing.SUFFIXES))
-        elif tf.io.gfile.exists(word):
+    for word in map(paths.home, words):
+        if _is_folder(word):
+            walk = walking.Walk()
+            found = sorted(walk.images(word))
+            for note in walk.notes(word):
+                logging.info("%s", note)
+        elif tf.io.gfile.exists(paths.encoded(word)):
             found = [word]
         else:
             found = sorted(tf.io.gfile.glob(word) if "://" in word else glob.
@@ -34,13 +38,20 @@ def find(words):
         if not found:
             raise FileNotFoundError(
                 f"{word} is no image, no pattern of images and no folder with "
-                f"{', '.join(listing.SUFFIXES)} files.")
+                f"{', '.join(walking.SUFFIXES)} files.")
         files += found
     return list(dict.fromkeys(files))
 
 
+def contents(file):
+    """The bytes of a file of `find`, string []."""
+    return tf.io.read_file(paths.encoded(file))
+
+
 def run(function, files, *, batch_size):
     """Yields (file, {output: row of the array}) of each file, in order.
+
+    The file's name is one that can be printed, whatever its bytes are.
 
     Args:
       function: a signature that takes image_bytes and returns error.
@@ -56,17 +67,21 @@ def run(function, files, *, batch_size):
         for i, (file, (_, problem)) in enumerate(zip(chunk, read)):
             row = {name: array[i] for name, array in arrays.items()}
             row["error"] = problem or row["error"].decode()
-            yield file, row
+            yield paths.shown(file), row
         if time.monotonic() - spoke > _REPORT_EVERY:
             spoke = time.monotonic()
             logging.info("%d/%d images, %d%%", begin + len(chunk), len(files),
                          100 * (begin + len(chunk)) // len(files))
 
 
+def _is_folder(word):
+    return tf.io.gfile.isdir(paths.encoded(word))
+
+
 def _read(file):
     """(bytes, why they could not be read or "")."""
     try:
-        with tf.io.gfile.GFile(file, "rb") as f:
+        with tf.io.gfile.GFile(paths.encoded(file), "rb") as f:
             return f.read(), ""
     except tf.errors.OpError as error:
         return b"", f"Cannot be read: {error.message}"

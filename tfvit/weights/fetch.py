@@ -80,6 +80,22 @@ def catalogue_url(name):
     return f"gs://{name}" + ("" if name.endswith(_SUFFIXES) else ".npz")
 
 
+def is_published(path):
+    """Whether a file is of the catalogue: by its name, URL or cached copy.
+
+    What people have downloaded to elsewhere, or made, is not known to be.
+    """
+    path = os.fspath(path)
+    if os.path.exists(path):
+        cached = [cache_path(f"gs://{bucket}/x") for bucket in BUCKETS]
+        return os.path.abspath(path).startswith(
+            tuple(os.path.join(os.path.dirname(os.path.abspath(file)), "")
+                  for file in cached))
+    return catalogue_url(path) is not None or path.startswith(
+        tuple(f"{scheme}/{bucket}/" for bucket in BUCKETS
+              for scheme in ("gs:/", _STORAGE)))
+
+
 def cache_path(url):
     """Where the file of a gs:// or https:// URL is kept on this machine."""
     parts = urllib.parse.urlsplit(url)

@@ -13,6 +13,7 @@ from tfvit.weights import augreg
 from tfvit.weights import fetch
 from tfvit.weights import names
 from tfvit.weights import npz
+from tfvit.weights import sidecar
 
 _FIRST_CONVOLUTION = re.compile(
     r"((?:.*/)?)(?:embedding|conv_root|stem)/kernel")
@@ -42,7 +43,8 @@ def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None):
         and `augreg/B_16` the recommended AugReg file of that architecture.
       reset_head: see above.
       file_grid: (h, w) in patches of the file's position embeddings, needed
-        only where they are no square.
+        only where they are no square. None for what lies beside the file, as
+        tools.export_npz writes it, or else a square.
       tower: "img" or "txt" starts that tower of a LiT alone, from a file that
         has just the one.
 
@@ -54,6 +56,8 @@ def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None):
     path, subtree = split_subtree(path)
     if re.fullmatch(r"augreg/\w+", path):
         path = augreg.recommended(path.split("/")[1], augreg.read_index())
+    if file_grid is None:
+        file_grid = sidecar.read(path).get("patch_grid")
     with npz.load(fetch.resolve(path)) as file:
         from_arrays(
             model, file, reset_head=reset_head, file_grid=file_grid,

@@ -1,6 +1,8 @@
 """Which gin file, and which settings, belong to a published `.npz` file.
 
-Told by the arrays' shapes, so that names do not matter.
+The architecture is told by the arrays' shapes, so that names do not matter; what
+they do not tell, as the file beside it has it (weights.sidecar) or, of the
+catalogue's files, as they are known to be.
 """
 
 import math
@@ -11,6 +13,7 @@ from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import names
 from tfvit.weights import npz
+from tfvit.weights import sidecar
 
 _WIDTHS = {192: "ti", 384: "s", 512: "s", 768: "b", 1024: "l", 1280: "h"}
 # Width of the text tower -> the LiT.
@@ -38,12 +41,29 @@ def gin_of(path):
     shapes = {name: entry.shape for name, entry in entries.items()}
     if any(name.startswith("txt/") for name in shapes):
         return _gin_of_lit(path, shapes)
+    known = sidecar.read(file)
     model, settings = describe(shapes)
+    settings.update(_settings(known))
     bindings = [f"{k} = {v!r}" for k, v in settings.items()]
     bindings.append(f"load.from_npz.path = {path!r}")
-    if settings["NUM_CLASSES"] == 21_843:  # arXiv 2010.11929, appendix B.1.
+    link = known.get("link")
+    if fetch.is_published(file) and settings["NUM_CLASSES"] == 21_843:
+        link = link or "sigmoid"  # arXiv 2010.11929, appendix B.1.
+    if link == "sigmoid":
         bindings.append("experiment.Experiment.loss = @losses.sigmoid_xent")
     return [f"gin/models/{model}.gin", "gin/recipes/published.gin"], bindings
+
+
+def _settings(known):
+    """The {gin name: value} of what a sidecar knows and arrays do not."""
+    settings = {}
+    if size := known.get("image_size"):
+        settings["IMAGE_SIZE"] = size[0] if size[0] == size[1] else tuple(size)
+    for name, value, usual in zip(("low", "high"),
+                                  known.get("value_range", (-1, 1)), (-1, 1)):
+        if value != usual:
+            settings[f"ops.value_range.{name}"] = value
+    return settings
 
 
 def _gin_of_lit(path, shapes):

@@ -90,6 +90,71 @@ def test_a_list_of_files_merges_the_lines_of_an_image(tmp_path):
     assert [half.num_examples for half in halves] == [1, 1]
 
 
+def pairs(tmp_path, lines, name="x.csv"):
+    """A table of captions whose images are there."""
+    for i in range(20):
+        (tmp_path / f"{i}.png").write_bytes(
+            tf.io.encode_png(np.full([2, 2, 3], i, np.uint8)).numpy())
+    (tmp_path / name).write_text("\n".join(lines))
+    return str(tmp_path / name)
+
+
+def files(path, split=None, **kwargs):
+    source = captions.table(path=path, split=split, **kwargs)
+    return [r["name"].numpy().decode().rsplit("/", 1)[-1]
+            for r in source.examples()]
+
+
+@pytest.mark.parametrize("column", ["split", "fold"])
+def test_a_column_says_which_split_an_image_is_in(tmp_path, column):
+    path = pairs(tmp_path, [f"image,caption,{column}", *(
+        f"{i}.png,text {i},{('train', 'val', 'test')[i % 3]}"
+        for i in range(20))])
+    found = {split: files(path, split, split_column=column)
+             for split in ("train", "val", "test")}
+    for first, split in enumerate(found):
+        assert sorted(found[split]) == sorted(
+            f"{i}.png" for i in range(first, 20, 3))
+    half = files(path, "train[:50%]", split_column=column)
+    rest = files(path, "train[50%:]", split_column=column)
+    assert sorted(half + rest) == sorted(found["train"]) and len(half) == 4
+    assert len(files(path, split_column=column)) == 20
+    for wrong in ("tain", "all", "all[:95%]", "Train"):
+        with pytest.raises(ValueError, match=f"'{column}'.*'test', 'train'"):
+            files(path, wrong, split_column=column)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "tarin", "all"])
+def test_a_table_without_such_a_column_has_no_splits_by_name(tmp_path, split):
+    path = pairs(tmp_path, ["image,caption", "0.png,x", "1.png,y"])
+    with pytest.raises(ValueError, match="captions.table.split = .*no column "
+                       "'split': add one, or set a slice"):
+        files(path, split)
+
+
+@pytest.mark.parametrize("respell", [
+    lambda i: f"{i}.png", lambda i: f"./{i}.png", lambda i: f"x/../{i}.png"])
+def test_an_image_of_several_lines_lies_in_one_slice(tmp_path, respell):
+    path = pairs(tmp_path, ["image,caption", *(
+        f"{name},text" for i in range(20) for name in (f"{i}.png", respell(i)))])
+    parts = [files(path, split) for split in ("a[:50%]", "a[50%:]")]
+    assert len({*parts[0], *parts[1]}) == 20
+    assert [len(part) for part in parts] == [10, 10]
+    source = captions.table(path=path, split="a[:50%]")
+    assert captions.most(source) == 2
+
+
+def test_tabs_empty_rows_and_home_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pairs(tmp_path, ["image\tcaption", "0.png\tone, two", "\t", "1.png\tx"],
+          "x.tsv")
+    source = captions.table(path="~/x.tsv", root="~")
+    assert source.num_examples == 2 and "1 empty rows" in source.notes[0]
+    path = pairs(tmp_path, ["image;caption", "0.png;one, two"])
+    with pytest.raises(ValueError, match="captions.table.delimiter = ';'"):
+        files(path)
+
+
 @pytest.mark.parametrize("lines, message", [
     ("image,caption\na.png,\n", "line 2: needs an image's name .*caption"),
     ("file,caption\na.png,x\n", "image_column"),

@@ -153,3 +153,122 @@ def test_gin_reads_a_manifest_with_the_recipe_of_the_readme(write):
         f"MANIFEST = {write('image,label' + chr(10) + rows)!r}"])
     exp = gin.get_configurable(experiment.Experiment)()
     assert exp.train_source().class_names == ("0", "1")
+
+
+def numbered(write, tmp_path, rows, name="table.csv"):
+    """Writes a table of rows (number of an image, label), and its images."""
+    path = write("\n".join(["image,label", *(f"{i}.png,{label}"
+                                             for i, label in rows)]), name)
+    for i, _ in rows:
+        (tmp_path / f"{i}.png").write_bytes(PNG)
+    return path
+
+
+ONCE = [(i, "cat" if i % 2 else "dog") for i in range(40)]
+SLICES = ("x[:50%]", "x[50%:90%]", "x[90%:]")
+
+
+@pytest.mark.parametrize("rows", [
+    ONCE * 3,  # To see all more often.
+    ONCE + [row for row in ONCE if row[0] < 7] * 5,  # A few of them.
+    ONCE[::-1] + ONCE[10:20],
+])
+def test_an_image_that_repeats_lies_in_the_slice_that_it_would_have_anyway(
+        write, tmp_path, rows):
+    expected = {split: set(read(numbered(write, tmp_path, ONCE), split))
+                for split in SLICES}
+    found = {split: read(numbered(write, tmp_path, rows), split)
+             for split in SLICES}
+    assert [len(part) for part in expected.values()] == [20, 16, 4]
+    for split in SLICES:
+        assert set(found[split]) == expected[split]
+    assert sum(map(len, found.values())) == len(rows)  # Repeated as it was.
+
+
+def test_an_image_with_two_labels_lies_in_one_slice(write, tmp_path):
+    rows = ONCE + [(i, "eel") for i in range(0, 40, 3)] + [(1, "dog")]
+    for order in (rows, rows[::-1]):
+        path = numbered(write, tmp_path, order)
+        parts = [{file for file, _ in read(path, split)} for split in SLICES]
+        assert len(set.union(*parts)) == sum(map(len, parts)) == 40
+        assert sum(len(read(path, split)) for split in SLICES) == len(rows)
+
+
+def test_an_image_in_two_spellings_lies_in_one_slice(write, tmp_path):
+    rows = [f"{i}.png" for i in range(40)]
+    rows += [f"./{i}.png" for i in range(0, 40, 2)]
+    rows += [f"{tmp_path}/{i}.png" for i in range(0, 40, 3)]
+    rows += [f"x/../{i}.png" for i in range(0, 40, 5)]
+    path = write("image,label\n" + "".join(
+        f"{row},{'cat' if 'x' in row else 'dog'}\n" for row in rows))
+    for i in range(40):
+        (tmp_path / f"{i}.png").write_bytes(PNG)
+    parts = [{os.path.normpath(file) for file, _ in read(path, split)}
+             for split in SLICES]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 40
+    (note,) = sources.manifest(path=path, split="x[:50%]").notes
+    assert "lists 42 images in two spellings" in note  # 20 + 14 + 8.
+
+
+@pytest.mark.parametrize("name, text", [
+    ("t.tsv", TABLE.replace(",", "\t")),
+    ("T.TSV", TABLE.replace(",", "\t")),
+    ("t.csv", TABLE + ",\n,\n  ,\n"),  # As spreadsheets leave empty rows.
+    ("t.csv", "image,label,,\nx/a.png,cat,,\n,,,\nb.png,dog,,\n,,\n"),
+    ("t.csv", TABLE.replace("image,label", "image , label ")),
+])
+def test_tables_as_spreadsheets_write_them(write, name, text):
+    path = write(text, name)
+    assert read(path) == [("x/a.png", "cat"), ("b.png", "dog")]
+    empty = text.count("\n") - 3
+    notes = sources.manifest(path=path, split="a[:100%]").notes
+    assert [f"Ignored {empty} empty rows" in note for note in notes] == (
+        [True] * (empty > 0))
+
+
+@pytest.mark.parametrize("text, message", [
+    (TABLE.replace(",", ";"), r"no 'image'.*divided by ';': set "
+     r"sources.manifest.delimiter = ';'"),
+    (TABLE.replace(",", "\t"), r"delimiter = '\\t'"),
+    ("image;label\na.png;cat, big\n", "not as many values.*delimiter = ';'"),
+    ("image,label,label\na.png,cat,dog\n", "names label twice"),
+    (TABLE + "a.png,Cat\n", r"'cat' \(line 2\), 'Cat' \(line 4\).*class_names"),
+    (TABLE + "a.png,cat \n", r"'cat' \(line 2\), 'cat ' \(line 4\)"),
+    (TABLE + "a.png,do  g\nb.png,do g\n", r"'do  g' \(line 4\), 'do g'"),
+    ("image,label\na.png,1\nb.png,01\n", r"'1' \(line 2\), '01' \(line 3\)"),
+])
+def test_traps_of_tables_are_named(write, text, message):
+    with pytest.raises(ValueError, match=message):
+        sources.manifest(path=write(text), split="a[:100%]")
+
+
+def test_letters_of_both_cases_are_classes_where_a_file_names_them(
+        write, tmp_path):
+    (tmp_path / "names.txt").write_text("cat\nCat\ndog\n")
+    path = write(TABLE + "a.png,Cat\n")
+    assert read(path, None, class_names_file=str(tmp_path / "names.txt"))[-1] \
+        == ("a.png", "Cat")
+
+
+def test_splits_of_almost_one_name_or_none_are_named(write):
+    rows = "image,label,split\na.png,cat,train\nb.png,dog,{}\n"
+    with pytest.raises(ValueError, match="'split' of .*'Train', 'train'"):
+        sources.manifest(path=write(rows.format("Train")), split="train")
+    with pytest.raises(ValueError, match="'train', 'train '"):
+        sources.manifest(path=write(rows.format("train ")), split="train")
+    notes = sources.manifest(path=write(rows.format("")), split="train").notes
+    assert "1 rows of" in notes[0] and "no split" in notes[0]
+    both = write("image,label,split\na.png,cat,train\n./a.png,cat,val\n"
+                 "b.png,dog,val\n")
+    notes = sources.manifest(path=both, split="val").notes
+    assert any("1 images in two splits" in note for note in notes)
+
+
+def test_home_is_found_by_its_sign(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(TABLE)
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    for arguments in ({"split": "a[:100%]"}, {
+            "root": "~", "split": None, "class_names_file": "~/names.txt"}):
+        found = sources.manifest(path="~/table.csv", **arguments)
+        assert next(iter(found.examples()))["image"] == PNG

@@ -10,8 +10,8 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
+from tfvit.data.datasets import paths
 from tfvit.data.datasets import source as source_lib
 from tfvit.data.images import decoding
 
@@ -22,28 +22,33 @@ def table(*,
           root: str | None = None,
           image_column: str = "image",
           caption_column: str = "caption",
-          delimiter: str = ",") -> source_lib.Indexed:
+          split_column: str = "split",
+          delimiter: str | None = None) -> source_lib.Indexed:
     """Reads images and captions that a file lists.
 
-    In a .csv file, whose first line names the columns, every line has one
-    caption; an image may have several lines. In a .jsonl file every line is an
-    object, whose caption is a text or a list of texts.
+    In a .csv or .tsv file, whose first line names the columns, every line has
+    one caption; an image may have several lines. In a .jsonl file every line is
+    an object, whose caption is a text or a list of texts.
 
     Args:
       path: the file; may be gs://.
-      split: None for all, or a slice such as "train[:90%]", "train[90%:]",
-        taken by hashes of the images' names, so that slices never overlap.
+      split: a value of the column of splits, and a slice of it such as
+        "train[:90%]", "train[90%:]", taken by hashes of the images' names, so
+        that slices never overlap. Where there is no such column, any name with
+        a slice. None for all.
       root: folder of the images; None for where the file lies.
       image_column: what names the image.
       caption_column: what holds the caption.
-      delimiter: between the values of a .csv file.
+      split_column: what holds the split.
+      delimiter: between values; None for a tab in .tsv, a comma in .csv.
 
     Raises:
       ValueError: the file cannot be read, lacks a column, has an image without
-        caption, or nothing in the split.
+        caption, or no such split or nothing in it.
     """
-    by_image = {}
-    for line, row in manifests.records(path, delimiter, "captions.table"):
+    path, rows, notes = paths.home(path), [], []
+    for line, row in manifests.records(path, delimiter, "captions.table",
+                                       notes):
         image, texts = row.get(image_column), row.get(caption_column)
         texts = [texts] if isinstance(texts, str) else texts
         if not (image and isinstance(image, str) and texts and
@@ -53,17 +58,20 @@ def table(*,
                 f"{path}, line {line}: needs an image's name as "
                 f"{image_column!r} and a caption, or several, as "
                 f"{caption_column!r}; there are {sorted(map(str, row))}. Set "
-                "captions.table.image_column and caption_column.")
+                "captions.table.image_column and caption_column."
+                f"{manifests.hint(row, 'captions.table')}")
+        rows.append((line, image, "", row.get(split_column), texts))
+    if not rows:
+        raise ValueError(f"{path} has no images.")
+    root = manifests.root_of(path, root)
+    by_image, first = {}, {}
+    for row in manifests.select(path, rows, split, root, split_column,
+                                "captions.table", notes):
+        image, texts = row[1], row[-1]
+        image = first.setdefault(
+            paths.identity(os.path.join(root, image)), image)
         by_image.setdefault(image, []).extend(texts)
-    images = list(by_image)
-    if split is not None:
-        knob = f"captions.table.split = {split!r}"
-        _, low, high = listing.parse(split, knob)
-        images = listing.share(images, low, high)
-    if not images:
-        raise ValueError(f"captions.table.split = {split!r} of {path} has no "
-                         "images.")
-    root = os.path.dirname(path) if root is None else root
+    images = sorted(by_image) if split else list(by_image)
     files = [os.path.join(root, image) for image in images]
     if not tf.io.gfile.exists(files[0]):
         raise ValueError(
@@ -71,11 +79,14 @@ def table(*,
             "start at captions.table.root, or else where the file lies.")
     logging.info("%s of %s: %d images with %d captions.", split or "All", path,
                  len(files), sum(len(by_image[image]) for image in images))
+    for note in notes:
+        logging.warning("%s", note)
     with tf.device("CPU:0"):
         files = tf.constant(files)
     return _indexed([by_image[image] for image in images],
                     image=lambda i: tf.io.read_file(files[i]),
-                    name=lambda i: files[i])
+                    name=lambda i: files[i],
+                    notes=notes)
 
 
 def arrays(*, images: np.ndarray,
@@ -95,7 +106,7 @@ def arrays(*, images: np.ndarray,
                     name=tf.strings.as_string)
 
 
-def _indexed(captions, *, image, name):
+def _indexed(captions, *, image, name, notes=()):
     """A source of len(captions) examples."""
     ends = np.cumsum([len(texts) for texts in captions])
     with tf.device("CPU:0"):
@@ -111,7 +122,7 @@ def _indexed(captions, *, image, name):
         }
 
     return source_lib.Indexed(num_examples=len(captions), class_names=(),
-                              fetch=fetch)
+                              fetch=fetch, notes=notes)
 
 
 def one(tokenizer: Callable) -> Callable:

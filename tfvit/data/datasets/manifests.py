@@ -1,4 +1,8 @@
-"""Reads tables of images and labels: CSV, or JSON objects line by line."""
+"""Reads tables of images: CSV, tabs, or JSON objects line by line.
+
+An image belongs to one slice: however often a table names it (to show it more
+often, or with several labels or captions), and in whatever spelling.
+"""
 from collections.abc import Iterator, Sequence
 import csv
 import difflib
@@ -10,22 +14,29 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit.data.datasets import listing
+from tfvit.data.datasets import paths
 
-SUFFIXES = (".csv", ".jsonl")
+SUFFIXES = (".csv", ".jsonl", ".tsv")
+_DELIMITERS = {";": "';'", "\t": "'\\t'", "|": "'|'", ",": "','"}
 
 
 def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
          root: str | None, columns: tuple[str, str, str],
-         delimiter: str) -> tuple[list[str], list[str], list[int]]:
+         delimiter: str | None) -> tuple[list[str], list[str], list[int],
+                                         list[str]]:
     """Lists class names, image files and their labels; see sources.manifest.
 
     Args:
       columns: names of the columns of the image, the label and the split.
 
+    Returns:
+      And sentences on what was left out or is doubtful.
+
     Raises:
       ValueError: see sources.manifest.
     """
-    rows = list(_rows(path, columns, delimiter))
+    path, notes = paths.home(path), []
+    rows = list(_rows(path, columns, delimiter, notes))
     if not rows:
         raise ValueError(f"{path} lists no images.")
     class_names = _classes(path, rows, split, class_names)
@@ -37,29 +48,37 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
                 f"{path}, line {line}: {label!r} is none of the "
                 f"{len(class_names)} classes. Closest: "
                 f"{', '.join(close) or 'none'}.")
-    root = os.path.dirname(path) if root is None else root
-    rows = [(os.path.join(root, image), label)
-            for _, image, label in _select(path, rows, split, columns[2])]
-    if not tf.io.gfile.exists(rows[0][0]):
+    root = root_of(path, root)
+    rows = select(path, rows, split, root, columns[2], "sources.manifest",
+                  notes)
+    files = [os.path.join(root, image) for _, image, _, _ in rows]
+    if not tf.io.gfile.exists(files[0]):
         raise ValueError(
-            f"{path} lists {rows[0][0]}, which is not there. Relative names "
+            f"{path} lists {files[0]}, which is not there. Relative names "
             "start at sources.manifest.root, or else where the manifest lies.")
     logging.info("%s of %s: %d images of %d classes.", split or "All", path,
                  len(rows), len(class_names))
-    files, labels = zip(*rows)
-    return class_names, list(files), [number[label] for label in labels]
+    for note in notes:
+        logging.warning("%s", note)
+    return class_names, files, [number[row[2]] for row in rows], notes
 
 
-def _rows(path, columns, delimiter):
+def root_of(path: str, root: str | None) -> str:
+    """The folder at which a table's names of images start."""
+    return os.path.dirname(path) if root is None else paths.home(root)
+
+
+def _rows(path, columns, delimiter, notes):
     """Yields (line, image, label, split or None)."""
-    for line, row in records(path, delimiter, "sources.manifest"):
+    for line, row in records(path, delimiter, "sources.manifest", notes):
         image, label, split = (row.get(column) for column in columns)
         for column, value in zip(columns[:2], (image, label)):
             if value is None or value == "":
                 raise ValueError(
                     f"{path}, line {line}: no {column!r}; there are "
                     f"{sorted(map(str, row))}. The columns are set by "
-                    "sources.manifest.image_column and label_column.")
+                    "sources.manifest.image_column and label_column."
+                    f"{hint(row, 'sources.manifest')}")
         if isinstance(image, str) and isinstance(label, (str, int)):
             yield line, image, str(label), split
         else:
@@ -68,14 +87,15 @@ def _rows(path, columns, delimiter):
                              "whole number.")
 
 
-def records(path: str, delimiter: str,
-            user: str) -> Iterator[tuple[int, dict]]:
+def records(path: str, delimiter: str | None, user: str,
+            notes: list[str]) -> Iterator[tuple[int, dict]]:
     """Yields (line, {column: value}) of a table; see `read`.
 
     Args:
-      path: .csv or .jsonl.
-      delimiter: between the values of a .csv file.
+      path: .csv, .tsv or .jsonl.
+      delimiter: between values; None for a tab in .tsv, a comma in .csv.
       user: function whose `path` it is, for errors.
+      notes: what was left out is added to it.
 
     Raises:
       ValueError: there is no such file, or it is none of these formats.
@@ -91,24 +111,57 @@ def records(path: str, delimiter: str,
         text = contents.decode("utf-8-sig")  # Excel begins with a mark.
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
-    if path.lower().endswith(".csv"):
-        return _csv(path, text, delimiter)
-    return _jsonl(path, text)
+    if path.lower().endswith(".jsonl"):
+        return _jsonl(path, text)
+    if delimiter is None:
+        delimiter = "\t" if path.lower().endswith(".tsv") else ","
+    return _csv(path, text, delimiter, user, notes)
 
 
-def _csv(path, text, delimiter):
+def _csv(path, text, delimiter, user, notes):
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter,
                             skipinitialspace=True, strict=True)
+    empty = []
     try:
+        reader.fieldnames = _header(path, reader.fieldnames)
         for row in reader:
+            values = row.get(None, []) + [v for k, v in row.items() if k]
+            if not any(value and value.strip() for value in values):
+                empty.append(reader.line_num)  # As spreadsheets leave them.
+                continue
             if None in row or None in row.values():
                 raise ValueError(
                     f"{path}, line {reader.line_num}: not as many values as "
-                    f"the header names columns ({len(reader.fieldnames)}).")
+                    f"the header names columns ({len(reader.fieldnames)})."
+                    f"{hint(reader.fieldnames, user)}")
             yield reader.line_num, row
     except csv.Error as error:
         raise ValueError(
             f"{path}, near line {reader.line_num}: {error}.") from error
+    if empty:
+        notes.append(f"Ignored {len(empty)} empty rows of {path}, such as line "
+                     f"{empty[0]}.")
+
+
+def _header(path, names):
+    """The names of the columns, without blanks around them."""
+    names = [name.strip() for name in names or []]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise ValueError(f"The header of {path} names {', '.join(twice)} "
+                         "twice: which column counts?")
+    return names
+
+
+def hint(columns, user: str) -> str:
+    """A sentence on another delimiter, if the header looks like that."""
+    (only, *others) = map(str, columns)
+    found = [shown for delimiter, shown in _DELIMITERS.items()
+             if delimiter in only]
+    if others or not found:
+        return ""
+    return (f" The header looks divided by {found[0]}: set {user}.delimiter = "
+            f"{found[0]}.")
 
 
 def _jsonl(path, text):
@@ -133,23 +186,48 @@ def _classes(path, rows, split, class_names):
                 f"Set sources.manifest.class_names_file for {path}: labels "
                 "must not depend on which classes this one file has. Where it "
                 "lists all splits, set sources.manifest.split instead.")
-        labels = {label for _, _, label, _ in rows}
-        numbers = all(label.isdecimal() for label in labels)
-        class_names = sorted(labels, key=int if numbers else None)
+        first = {}
+        for line, _, label, _ in rows:
+            first.setdefault(label, line)
+        for group in listing.alike(first):
+            lines = ", ".join(f"{label!r} (line {first[label]})"
+                              for label in group)
+            raise ValueError(
+                f"{path} has labels that differ in case or blanks alone: "
+                f"{lines}. Write them alike; or, if they are several classes, "
+                "name all in sources.manifest.class_names_file.")
+        numbers = all(label.isdecimal() for label in first)
+        class_names = sorted(first, key=int if numbers else None)
     if len(set(class_names)) < max(len(class_names), 2):
         raise ValueError(f"{path} needs two or more classes, each named once, "
                          f"not {list(class_names)[:10]}.")
     return list(class_names)
 
 
-def _select(path, rows, split, column):
-    """Yields the rows of a split, or of a slice of it, in their order."""
+def select(path: str, rows: Sequence[tuple], split: str | None, root: str,
+           column: str, user: str, notes: list[str]) -> list[tuple]:
+    """The rows of a split, or of a slice of it, in their order.
+
+    Args:
+      path: of the table.
+      rows: of (line, image, stratum, value of the column of splits or None); a
+        slice takes a share of the images of each stratum.
+      split: see sources.manifest.
+      root: see root_of.
+      column: name of the column of splits.
+      user: function whose `split` it is, for errors.
+      notes: what is doubtful is added to it.
+
+    Raises:
+      ValueError: there is no such split, or nothing in it.
+    """
+    names, images = _images(path, rows, root, notes)
     if split is None:
-        return [row[:3] for row in rows]
-    knob = f"sources.manifest.split = {split!r}"
+        return list(rows)
+    knob = f"{user}.split = {split!r}"
     base, low, high = listing.parse(split, knob)
-    splits = sorted({str(row[3]) for row in rows if row[3] is not None})
-    if splits:
+    if splits := sorted({str(row[3]) for row in rows if row[3] is not None}):
+        _check_splits(path, rows, images, column, notes)
         rows = [row for row in rows if str(row[3]) == base]
         if not rows:
             raise ValueError(f"{knob} is none of the values of the column "
@@ -157,12 +235,59 @@ def _select(path, rows, split, column):
     elif "[" not in split:
         raise ValueError(f"{knob}, but {path} has no column {column!r}: add "
                          "one, or set a slice such as 'train[:90%]'.")
-    by_class = {}
-    for _, image, label, _ in rows:
-        by_class.setdefault(label, []).append(image)
-    chosen = {(label, image) for label, images in by_class.items()
-              for image in listing.share(images, low, high)}
-    rows = [row[:3] for row in rows if (row[2], row[1]) in chosen]
+    stratum = {}  # Of each image one, or it would be on both sides.
+    for row in rows:
+        key = images[row[1]]
+        stratum[key] = min(row[2], stratum.get(key, row[2]))
+    strata = {}
+    for key, value in stratum.items():
+        strata.setdefault(value, []).append(names[key])
+    chosen = {name for images in strata.values()
+              for name in listing.share(images, low, high)}
+    rows = [row for row in rows if names[images[row[1]]] in chosen]
     if not rows:
         raise ValueError(f"{knob} of {path} has no images.")
     return rows
+
+
+def _images(path, rows, root, notes):
+    """({identity: name}, {name as the table has it: identity}) of images.
+
+    An image's name is the first of its spellings, by the alphabet.
+    """
+    images = {}
+    for row in rows:
+        if (image := row[1]) not in images:
+            images[image] = paths.identity(os.path.join(root, image))
+    names = {}
+    for image, key in images.items():
+        names[key] = min(image, names.get(key, image))
+    if several := [image for image, key in images.items()
+                   if image != names[key]]:
+        notes.append(f"{path} lists {len(several)} images in two spellings, "
+                     f"such as {several[0]} and {names[images[several[0]]]}.")
+    return names, images
+
+
+def _check_splits(path, rows, images, column, notes):
+    """Notes images that are in no split or several.
+
+    Raises:
+      ValueError: two splits have almost the same name.
+    """
+    found, without = {}, 0
+    for row in rows:
+        without += row[3] in (None, "")
+        found.setdefault(images[row[1]], set()).add(str(row[3]))
+    if wrong := listing.alike(sorted(set().union(*found.values()))):
+        raise ValueError(f"The column {column!r} of {path} has {wrong[0]}, "
+                         "which differ in case or blanks alone: write them "
+                         "alike.")
+    if without:
+        notes.append(f"{without} rows of {path} are in no split: their column "
+                     f"{column!r} is empty.")
+    several = [image for image, splits in found.items() if len(splits) > 1]
+    if several:
+        notes.append(
+            f"{path} has {len(several)} images in two splits or more, such as "
+            f"{several[0]} in {', '.join(sorted(found[several[0]]))}.")

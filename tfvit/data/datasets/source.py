@@ -23,10 +23,15 @@ class Indexed:
     """
 
     def __init__(self, *, num_examples: int, class_names: Sequence[str],
-                 fetch: Callable):
-        """`fetch` turns an index (int64 []) into an example."""
+                 fetch: Callable, notes: Sequence[str] = ()):
+        """`fetch` turns an index (int64 []) into an example.
+
+        `notes` are sentences on what was left out, or is doubtful, for
+        tools.check_data.
+        """
         self.num_examples = num_examples
         self.class_names = tuple(class_names)
+        self.notes = tuple(notes)
         self._fetch = fetch
 
     def shard_size(self, shard_index: int, num_shards: int) -> int:
@@ -95,8 +100,16 @@ def check_classes(model, source, name):
     if ours != theirs:
         raise ValueError(
             f"The model has {ours} classes, the {name} data has {theirs} "
-            f"({', '.join(source.class_names[:5])}, ...). Set NUM_CLASSES = "
+            f"({_few(source.class_names)}). If one of these is no class, such as "
+            "a stray folder, move it away; if all are, set NUM_CLASSES = "
             f"{theirs}.")
+
+
+def _few(names, most=20):
+    """So many names, those at the end, too: that is where __strays__ sort."""
+    if len(names) > most:
+        names = [*names[:most // 2], "...", *names[-most // 2:]]
+    return ", ".join(map(repr, names))
 
 
 def pair(seed) -> tf.Tensor:

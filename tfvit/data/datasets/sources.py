@@ -10,6 +10,7 @@ from tfvit.data.datasets import builders
 from tfvit.data.datasets import digits as digits_lib
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
+from tfvit.data.datasets import paths
 from tfvit.data.datasets import records
 from tfvit.data.datasets import source
 from tfvit.data.datasets import targets
@@ -45,8 +46,10 @@ def tfds(*,
       ValueError: there is no such dataset, split or feature, or it cannot be
         prepared; says how to get it.
     """
+    manual_dir = paths.home(manual_dir)
     try:
-        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+        builder = tensorflow_datasets.builder(name,
+                                              data_dir=paths.home(data_dir))
     except (AssertionError, ValueError) as error:
         raise ValueError(_no_builder(name, error)) from None
     if not builder.is_prepared():
@@ -92,22 +95,29 @@ def tfds(*,
                            shuffle_buffer=shuffle_buffer)
 
 
-def folder(*, path: str, split: str) -> source.Indexed:
+def folder(*, path: str, split: str,
+           splits: bool | None = None) -> source.Indexed:
     """Reads image files from {path}/{split}/{class}/, at any depth.
 
     Or from {path}/{class}/, where there is no folder of the split's name and
     `split` is a slice. Slices take a share of every class, by hashes of the
-    files' names, so that slices of one folder never overlap.
+    files' names, so that slices of one folder never overlap; of two or more
+    images at least one on either side of a bound. Hidden files, folders of
+    systems such as __MACOSX, links back to folders that are read anyway and
+    folders of other files alone are left out, which is logged.
 
     Args:
-      path: folder, may be gs://.
+      path: folder, may be gs://, or begin with ~.
       split: name or a slice such as "train[:90%]", "train[90%:]".
+      splits: whether the folders of `path` are splits; False for classes, of
+        which one is called "train", say. None for what their names and those
+        of the folders in them say.
 
     Raises:
       ValueError: there is no such folder or split, no image in it, or fewer
-        than two classes.
+        than two classes; or what is a class is not certain.
     """
-    return _files(*listing.find(path, split))
+    return _files(*listing.find(path, split, splits))
 
 
 def manifest(*,
@@ -118,14 +128,15 @@ def manifest(*,
              image_column: str = "image",
              label_column: str = "label",
              split_column: str = "split",
-             delimiter: str = ",") -> source.Indexed:
+             delimiter: str | None = None) -> source.Indexed:
     """Reads image files that a table lists, with the names of their classes.
 
     The table is CSV with a header, or JSONL: an object a line, whose labels may
-    be whole numbers, too.
+    be whole numbers, too. An image that it lists more often, in any spelling,
+    lies in one slice; empty rows are left out, which is logged.
 
     Args:
-      path: of the table, {path}.csv or {path}.jsonl, in UTF-8.
+      path: of the table, .csv, .tsv (with tabs) or .jsonl, in UTF-8.
       split: a value of the column of splits; or, where the table has no such
         column, any name with a slice, such as "train[:90%]" (see folder). None
         for a table that is one split.
@@ -134,7 +145,7 @@ def manifest(*,
       root: folder at which relative names of files start; None for the
         folder of the table.
       image_column, label_column, split_column: names of the columns.
-      delimiter: of the values of CSV.
+      delimiter: of the values; None for a tab in .tsv, a comma in .csv.
 
     Raises:
       ValueError: with the line, for what is no such table, for a label that
@@ -175,7 +186,7 @@ def tfrecords(*,
     Raises:
       ValueError: no file or class, or a label that is none of the classes.
     """
-    files = sorted(tf.io.gfile.glob(pattern))
+    files = sorted(tf.io.gfile.glob(paths.home(pattern)))
     if not files:
         raise ValueError(f"sources.tfrecords.pattern = {pattern!r} matches no "
                          "file.")
@@ -267,10 +278,10 @@ def arrays(*, images: np.ndarray, labels: np.ndarray,
                           fetch=fetch)
 
 
-def _files(class_names, files, labels):
+def _files(class_names, files, labels, notes=()):
     """Makes a source of image files and class numbers."""
     with tf.device("CPU:0"):
-        files = tf.constant(files)
+        files = tf.constant([paths.encoded(file) for file in files])
         labels = tf.constant(labels, tf.int64)
 
     def fetch(index):
@@ -283,12 +294,13 @@ def _files(class_names, files, labels):
 
     return source.Indexed(num_examples=len(files),
                           class_names=class_names,
-                          fetch=fetch)
+                          fetch=fetch,
+                          notes=notes)
 
 
 def _lines(path):
     """Reads the lines of a text file that are not blank."""
-    with tf.io.gfile.GFile(path) as lines:
+    with tf.io.gfile.GFile(paths.home(path)) as lines:
         return [line.strip() for line in lines if line.strip()]
 
 
