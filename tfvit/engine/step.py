@@ -40,7 +40,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     The returned tf.function takes an iterator over the objective's batches,
     dicts of tensors [b, ...]; n is an int64 tensor. It returns {metric name:
-    float32 [n]}.
+    float32 [n]}, whose names are its attribute `names` once it is traced.
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
@@ -144,6 +144,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     train_dict.trace = lambda iterator: train.get_concrete_function(
         iterator, tf.TensorSpec([], tf.int32))
+    train_dict.names = names
     return train_dict
 
 

@@ -28,6 +28,7 @@ class Classification:
 
     Attributes:
       ops: the preprocessing, which an export repeats.
+      metric_names: what `run` returns.
 
     Raises:
       ValueError: the model has another number of classes than the source.
@@ -47,6 +48,10 @@ class Classification:
             logits = tf.cast(model(batch["images"], training=False), tf.float32)
             return _sums(logits, batch, loss, classes)
 
+        num_classes = len(classes or range(model.output_shape[-1]))
+        self.metric_names = (
+            "accuracy", *["top5_accuracy"] * (num_classes > 5), "loss",
+            "examples", *base.corrupt_name(skip_corrupt))
         self._batch_sums = base.summing(strategy, replica_sums, jit)
         # Traced now: what cannot work should be known before training.
         self._batch_sums.get_concrete_function(self._batches.dataset.element_spec)

@@ -28,6 +28,10 @@ class Sharpness:
       iterations: products with the Hessian at most, each about twice the cost
         of a gradient.
       tolerance: relative change of the top eigenvalue at which they end.
+
+    Attributes:
+      ops: the preprocessing.
+      metric_names: what `run` returns.
     """
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
@@ -39,6 +43,8 @@ class Sharpness:
         self._radii = radii
         self._iterations = iterations
         self._tolerance = tolerance
+        self.metric_names = ("top_eigenvalue", "loss", *map(_at, radii),
+                             "examples")
         source = source()
         source_lib.check_classes(model, source, name)
         batches = base.share_out(strategy, source=source, ops=ops,
@@ -86,7 +92,7 @@ class Sharpness:
             "top_eigenvalue": self.top_eigenvalue(poll),
             "loss": losses[0],
             **{
-                f"loss_at_{radius:g}": value
+                _at(radius): value
                 for radius, value in zip(self._radii, losses[1:])
             },
             "examples": examples,
@@ -131,6 +137,10 @@ class Sharpness:
                 tf.add, total, values)
             poll()
         return total
+
+
+def _at(radius):
+    return f"loss_at_{radius:g}"
 
 
 def _top_eigenvalue(product, start, iterations, tolerance):
