@@ -18,7 +18,8 @@ class Classification:
       source: () -> source of labelled images.
       ops: preprocessing, from encoded bytes to [H, W, c] in [-1, 1].
       batch_size: global evaluation batch.
-      loss: one of optimize.losses.
+      loss: one of optimize.losses; reported without its label smoothing and
+        class weights, which are for training (losses.plain).
       skip_corrupt: count images that do not decode instead of stopping.
       classes: numbers of the classes among which the model chooses, such as
         the 200 of ImageNet-A; None for all.
@@ -38,6 +39,7 @@ class Classification:
                  loss, skip_corrupt=False, classes=None):
         self.ops = ops
         self._name = name
+        loss = losses.plain(loss)
         source = source()
         source_lib.check_classes(model, source, name)
         self._batches = base.share_out(

@@ -31,6 +31,7 @@ class MultiLabel:
         self.metric_names = ("mean_average_precision", "loss", "examples",
                              *base.corrupt_name(skip_corrupt))
         self._name = name
+        loss = losses.plain(loss)
         source = source()
         source_lib.check_classes(model, source, name)
         self._batches = base.share_out(

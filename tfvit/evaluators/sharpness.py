@@ -19,8 +19,10 @@ class Sharpness:
     during a run.
 
     Args:
-      name, model, strategy, jit, source, ops, batch_size, loss: see
+      name, model, strategy, jit, source, ops, batch_size: see
         classification.Classification.
+      loss: one of optimize.losses, with its label smoothing and class weights:
+        the surface that is measured is the one on which training descends.
       num_batches: how many batches, from the start of the source, are used;
         None for all.
       radii: distances from the weights, along the gradient, at which the loss
