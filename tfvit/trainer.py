@@ -40,6 +40,7 @@ def train(exp, workdir):
         write_labels(run.source.class_names, workdir)
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
+    run.evaluators  # pylint: disable=pointless-statement
     actions.check(todo, run)
 
     # The order matters: this run's checkpoint, else pretrained weights, else

@@ -31,6 +31,7 @@ def report(exp, workdir):
     run = build.build(exp)
     run.objective.check(run.source)
     todo = actions.of(exp)
+    run.evaluators  # pylint: disable=pointless-statement
     actions.check(todo, run)
     writers.make(exp.writers, workdir)
     iterator = run.batches()
