@@ -59,8 +59,13 @@ class Experiment:
         a parameter's whole name multiplies its learning rate (and, with it,
         its weight decay).
       ema_decay: decay per update, such as 0.9999, of a moving average of the
-        weights, which is then what is evaluated, exported and predicts. Or
-        None.
+        weights, which is then what is evaluated, exported and predicts: one
+        over the last 1 / (1 - ema_decay) updates or so. Or None.
+      ema_warmup: lets the n-th update decay the average by no more than
+        (1 + n) / (10 + n), as tf.train.ExponentialMovingAverage does with
+        num_updates, so that it forgets where the run started; what loss scaling
+        skipped is no update. For runs that are not much longer than what
+        ema_decay averages over.
       strategy: () -> tf.distribute.Strategy.
       on_nan: what to do when the loss or the gradient is not finite: "stop", or
         "rollback" to the last checkpoint and leave out the batches from there
@@ -112,6 +117,7 @@ class Experiment:
     frozen: Optional[str] = None
     lr_multipliers: Sequence[Tuple[str, float]] = ()
     ema_decay: Optional[float] = None
+    ema_warmup: bool = False
     strategy: Callable[[], Any] = distribute_lib.auto
     on_nan: str = "stop"
     max_loss: Optional[float] = None
@@ -211,6 +217,11 @@ class Experiment:
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"Experiment.ema_decay={self.ema_decay!r} must be "
                              "between 0 and 1, or None.")
+        if not isinstance(self.ema_warmup, bool) or (
+                self.ema_warmup and self.ema_decay is None):
+            raise ValueError(f"Experiment.ema_warmup={self.ema_warmup!r} must "
+                             "be True or False, and goes with an "
+                             f"Experiment.ema_decay, now {self.ema_decay!r}.")
         for pair in self.lr_multipliers:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not (
                     isinstance(pair[1], (int, float)) and pair[1] > 0):

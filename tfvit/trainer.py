@@ -45,6 +45,7 @@ def train(exp, workdir):
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
+    actions.check(todo, run)
 
     # The order matters: this run's checkpoint, else pretrained weights, else
     # what the initializers gave.
@@ -70,6 +71,7 @@ def train(exp, workdir):
         writers=writers.Writers(made if chief else {}),
         any_worker=strategies.any_worker(run.strategy))
     run.train_step.trace(training.iterator)
+    actions.check(todo, run)
     if not restored:  # Else the same config passed before; init was not called.
         config.check_bindings_used()
     training.writers.rewind(training.memory.get("writers", {}), training.step)

@@ -82,7 +82,7 @@ def _pick(name, series, best):
     values = [value for _, value in series]
     if not best:
         return values[-1]
-    return min(values) if metrics.smaller_is_better(name) else max(values)
+    return metrics.best(name, values)
 
 
 def table(dicts):

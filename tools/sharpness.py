@@ -5,7 +5,7 @@
 For each run: the largest eigenvalue of the Hessian of the mean loss at its last
 checkpoint, over the first --examples training images, without augmentation or
 dropout, and the loss at distances up to --radius along its gradient, up and
-down.
+down. The loss is the training loss, with its label smoothing and class weights.
 """
 
 import os

@@ -15,7 +15,6 @@ validation split, and report what `test` says of the run so chosen.
 """
 
 import itertools
-import math
 import os
 import re
 import shlex
@@ -26,11 +25,13 @@ import sys
 from absl import app
 from absl import flags
 from absl import logging
+import tensorflow as tf
 
 from tfvit import config
 from tfvit import experiment
 from tfvit import launch
 from tfvit.data.images import decoding
+from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import metrics
 
@@ -74,14 +75,27 @@ def directory(folder, point):
     return os.path.join(folder, re.sub(r"[^\w.=,+-]+", "_", ",".join(parts)))
 
 
-def plan(grid, folder, metric):
+# Modules of settings, and Experiment's own, that change no metric's name.
+_NO_NAMES = ("optim.", "schedules.", "gradients.", "losses.", "objectives.",
+             "mixup.", "randaug.", "experiment.Experiment.")
+
+
+def plan(grid, folder, metric, *, elsewhere=False):
     """{directory: (bindings, config, total_steps)} of the runs of a grid.
+
+    Args:
+      grid: what `points` returned.
+      folder: of the runs.
+      metric: "evaluator/metric" that decides.
+      elsewhere: whether they may train on another machine, which has the data
+        where this one need not.
 
     Raises:
       ValueError: gin or Experiment refuses a point, two share a directory, or
         no evaluator gives the metric.
     """
     runs = {}
+    checked = set()
     files, bindings = launch.overrides()
     for point in grid:
         exp, text = experiment.from_config(files, [*point, *bindings])
@@ -93,11 +107,32 @@ def plan(grid, folder, metric):
         if "Jsonl" not in map(decoding.op_name, exp.writers):
             raise ValueError("Experiment.writers must have @writers.Jsonl, "
                              "whose file the values are read from.")
+        kind = tuple(binding for binding in point
+                     if not binding.startswith(_NO_NAMES))
+        if kind not in checked:
+            checked.add(kind)
+            _check_metric(exp, evaluator, metric, elsewhere)
         run = directory(folder, point)
         if run in runs:
             raise ValueError(f"--grid: two settings would share {run}.")
         runs[run] = point, text, exp.total_steps
     return runs
+
+
+def _check_metric(exp, name, metric, elsewhere):
+    """Raises ValueError unless the evaluator of that name gives the metric."""
+    strategy = tf.distribute.get_strategy()
+    try:
+        model = build.build(exp, strategy=strategy, training=False).model
+        evaluator = exp.evaluators[name](name=name, model=model, jit=False,
+                                         strategy=strategy)
+    except (ValueError, OSError) as error:
+        if not elsewhere:
+            raise
+        logging.warning("--metric=%s is not checked, for evaluator %r cannot "
+                        "be made on this machine: %s", metric, name, error)
+        return
+    metrics.check_name("--metric", metric, {name: evaluator})
 
 
 def command(files, bindings, workdir):
@@ -145,10 +180,11 @@ def value(run, metric, total_steps=None):
 
 def best(values, metric):
     """The run of the best value, or None. Values may be None, or NaN."""
-    sign = -1 if metrics.smaller_is_better(metric) else 1
-    finished = [run for run, value in values.items()
-                if value is not None and math.isfinite(value)]
-    return max(finished, key=lambda run: sign * values[run], default=None)
+    finished = {run: value for run, value in values.items()
+                if value is not None}
+    best_value = metrics.best(metric, finished.values())
+    return next((run for run, value in finished.items()
+                 if value == best_value), None)
 
 
 def report(values, metric):
@@ -201,7 +237,8 @@ def main(words):
     if words or not (files and _GRID.value and _DIR.value):
         raise app.UsageError("Say --gin_file, --grid and --dir.")
     metric = _METRIC.value
-    runs = plan(points(_GRID.value), _DIR.value, metric)
+    runs = plan(points(_GRID.value), _DIR.value, metric,
+                elsewhere=_DRY_RUN.value)
     if _DRY_RUN.value:
         for run, (point, _, _) in runs.items():
             print(shlex.join(command(files, [*bindings, *point], run)))
@@ -218,4 +255,5 @@ def main(words):
 
 
 if __name__ == "__main__":
+    tf.config.set_visible_devices([], "GPU")  # They are for the runs.
     launch.run_words(main)

@@ -18,10 +18,12 @@ from tfvit import experiment
 from tfvit import trainer
 from tfvit.engine import actions
 from tfvit.engine import checkpoint
+from tfvit.engine import dry_run
 from tfvit.engine import loop
 from tfvit.engine import metrics
 from tfvit.engine import writers
 from tfvit.evaluators import classification
+from tfvit.models import vit
 
 
 class Scripted:
@@ -47,8 +49,11 @@ def lines(workdir, metric):
     return [(line["step"], line[metric]) for line in found if metric in line]
 
 
-EXPERIMENT = dataclasses.replace(toy.EXPERIMENT, log_every=1, eval_every=2,
-                                 checkpoint_every=5)
+EXPERIMENT = dataclasses.replace(
+    toy.EXPERIMENT, log_every=1, eval_every=2, checkpoint_every=5,
+    model=functools.partial(vit.vit, num_classes=toy.NUM_CLASSES, image_size=8,
+                            patch_size=8, width=4, depth=1, num_heads=1,
+                            mlp_dim=4))
 
 
 def test_each_evaluator_has_its_own_cadence(tmp_path):
@@ -113,6 +118,60 @@ def test_early_stopping_that_cannot_work_says_so(tmp_path):
     with pytest.raises(ValueError, match="'val/accurcy' is not among the "
                        "metrics: val/loss"):
         trainer.train(exp, tmp_path)
+
+
+class Named(Scripted):
+    """One that says what it will report."""
+    metric_names = ("accuracy", "loss")
+
+
+def watching(knob, metric, evaluator=Named, **more):
+    changes = {"best_metric": metric} if knob == "best_metric" else {
+        "actions": [(2, functools.partial(actions.early_stopping,
+                                          metric=metric, patience=2))]}
+    return dataclasses.replace(EXPERIMENT, **changes, **more, evaluators={
+        "val": functools.partial(evaluator, [.5] * 20, "accuracy"),
+        "rare": functools.partial(evaluator, [.5] * 20, "accuracy")})
+
+
+@pytest.mark.parametrize("run", [
+    trainer.train, lambda exp, workdir: dry_run.report(exp, str(workdir))])
+@pytest.mark.parametrize("knob, metric, meant", [
+    ("best_metric", "val/accurcy", "val/accuracy"),
+    ("best_metric", "val/los", "val/loss"),
+    ("early_stopping", "val/Accuracy", "val/accuracy"),
+    ("early_stopping", "vall/loss", "val/loss"),
+    ("early_stopping", "accuracy", "val/accuracy"),
+    ("early_stopping", "train/lossy", "train/loss"),
+])
+def test_a_misspelt_metric_is_known_before_training(run, knob, metric, meant,
+                                                    tmp_path):
+    with pytest.raises(ValueError, match=f"{knob}.*={metric!r} is not among "
+                       f".* Did you mean {meant!r}"):
+        run(watching(knob, metric), tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert not checkpoint.steps(tmp_path)
+
+
+def test_metrics_of_training_and_of_ones_own_actions_can_be_watched(tmp_path):
+
+    def reporting():
+        return lambda training, memory: training.report({"mine/size": 3.0})
+
+    exp = watching("early_stopping", "mine/size")
+    other = watching("early_stopping", "train/grad_norm")
+    exp = dataclasses.replace(
+        exp, actions=[(2, reporting), *other.actions, *exp.actions])
+    trainer.train(exp, tmp_path)
+    assert checkpoint.steps(tmp_path)[-1] <= 6
+
+
+def test_an_evaluator_that_does_not_say_is_checked_when_it_reports(tmp_path):
+    exp = watching("best_metric", "val/accurcy", Scripted)
+    with pytest.raises(ValueError, match="is not among the metrics: "
+                       "val/accuracy. Did you mean 'val/accuracy'"):
+        trainer.train(exp, tmp_path)
+    assert lines(tmp_path, "val/accuracy") == [(2, .5)]
 
 
 def test_a_run_that_is_stopped_remembers_how_patient_it_was(tmp_path):
@@ -249,6 +308,10 @@ def test_what_cannot_be_done_between_updates_is_refused(field, value, message):
     ("val/accuracy", float("nan"), None, False),
     ("val/accuracy", 0.1, float("nan"), True),
     ("val/loss", float("nan"), 3.0, False), ("val/loss", 3.0, None, True),
+    ("val/loss", float("inf"), None, False), ("val/accuracy", float("inf"), 1.0,
+                                              False),
+    ("loss_cases/accuracy", 0.5, 0.4, True), ("val/lossless", 0.5, 0.4, True),
+    ("sharp/top_eigenvalue", 79.0, 23.0, False), ("val/NLL", 1.0, 2.0, True),
 ])
 def test_which_value_is_better(metric, value, best, better):
     assert metrics.is_better(metric, value, best) is better

@@ -78,6 +78,16 @@ def test_equals_logistic_regression_by_hand(linear, jit):
         assert copy.numpy().tobytes() == before.tobytes()
 
 
+def test_the_loss_is_the_one_that_training_descends(linear):
+    strategy, model, x, y = linear
+    smoothed = functools.partial(losses.softmax_xent, label_smoothing=0.1)
+    evaluator = SHARPNESS(model=model, strategy=strategy, jit=False,
+                          loss=smoothed)
+    (value,), _ = evaluator.along([0.0])
+    assert value == pytest.approx(_loss(
+        model.get_weights()[0], x, 0.9 * y + 0.1 / 7), rel=1e-5)
+
+
 def test_a_poll_that_raises_leaves_the_weights_alone(linear):
     strategy, model, _, _ = linear
     evaluator = SHARPNESS(model=model, strategy=strategy, jit=False)

@@ -133,6 +133,19 @@ def test_values_need_the_writer_they_are_read_from(tmp_path, call):
              "[@writers.Csv]")
 
 
+def test_commands_for_another_machine_do_not_need_its_data():
+    grid = sweep.points(["optim.adamw.lr = 1 | 2"])
+    with flagsaver.flagsaver():
+        flags.FLAGS(["sweep", "--gin_file=gin/digits.gin",
+                     "--gin_file=gin/data/folder.gin",
+                     "--gin_bindings=FOLDER = '/on/another/machine'",
+                     "--gin_bindings=experiment.Experiment.best_metric = None",
+                     "--gin_bindings=NUM_CLASSES = 5"])
+        assert len(sweep.plan(grid, "/x", "val/accuracy", elsewhere=True)) == 2
+        with pytest.raises((ValueError, OSError), match="/on/another/machine"):
+            sweep.plan(grid, "/x", "val/accuracy")
+
+
 def test_a_run_that_diverges_is_left_out_and_finished_ones_are_left_alone(
         tmp_path, call, capsys):
     call(GRID)
@@ -155,7 +168,7 @@ def test_a_signal_reaches_the_run_as_sigterm_and_ends_the_sweep(tmp_path, call):
 
 @pytest.mark.parametrize("lr, metric, message", [
     (9, "test/accuracy", "lr=9 ended with exit code 1"),
-    (1, "test/error", "test/error is none .*: test/accuracy")])
+    (1, "test/loss", "test/loss is none .*: test/accuracy")])
 def test_what_would_fail_again_ends_the_sweep(tmp_path, call, lr, metric,
                                               message):
     with pytest.raises(ValueError, match=message):
@@ -177,6 +190,10 @@ def test_results_of_other_settings_are_not_taken(tmp_path, call):
     ("experiment.Experiment.accum_steps = 1 | 3", "test/accuracy",
      "accum_steps=3"),
     ("optim.adamw.lr = 1 | 2", "val/accuracy", "there are: test"),
+    ("optim.adamw.lr = 1 | 2", "test/accurcy", "Did you mean 'test/accuracy'"),
+    ("optim.adamw.lr = 1 | 2", "test/error", "among the metrics: .*test/loss"),
+    ("classification.Classification.classes = None | [1, 2, 3]",
+     "test/top5_accuracy", "'test/top5_accuracy' is not among"),
     ("optim.adamw.lr = 1 | 1", "test/accuracy", "share /x/lr=1"),
 ])
 def test_an_impossible_setting_is_known_before_anything_starts(

@@ -3,7 +3,8 @@
 An action is called with the loop.Training and a dict of its own, which is saved
 with each checkpoint; loop.Every says how often. `Experiment.actions` adds some:
 pairs of a number of steps and a function that makes an action, such as
-`early_stopping` here.
+`early_stopping` here. One that goes by a metric may say so by an attribute
+`watches`, {knob: "evaluator/metric"}: that name is checked before training.
 """
 
 import functools
@@ -13,6 +14,8 @@ from absl import logging
 from tfvit.data.images import decoding
 from tfvit.engine import loop
 from tfvit.engine import metrics
+
+_LOGGED = ("lr", "img_per_s", "rollbacks")  # Beside what the train step gives.
 
 
 def of(exp):
@@ -27,9 +30,10 @@ def of(exp):
         found.append(loop.Every(
             steps, functools.partial(evaluate, only=only), name))
     if exp.best_metric:
-        found.append(loop.Every(
-            exp.cadence(exp.best_metric.split("/")[0]),
-            functools.partial(keep_best, metric=exp.best_metric), "keep_best"))
+        best = functools.partial(keep_best, metric=exp.best_metric)
+        best.watches = {"Experiment.best_metric": exp.best_metric}
+        found.append(loop.Every(exp.cadence(exp.best_metric.split("/")[0]),
+                                best, "keep_best"))
     for i, (steps, make) in enumerate(exp.actions):
         found.append(loop.Every(steps, _unclocked(make()),
                                 f"{i} {decoding.op_name(make)}"))
@@ -39,11 +43,38 @@ def of(exp):
 def _unclocked(action):
     """An action whose time is not part of the training speed."""
 
+    @functools.wraps(action)
     def unclocked(training, memory):
         training.clock.pause()
         action(training, memory)
 
     return unclocked
+
+
+def check(todo, run):
+    """Checks that the metrics which actions go by will be reported.
+
+    Args:
+      todo: what `of` returned.
+      run: the engine.build.Run; once its train step is traced, the names of
+        training metrics are checked, too.
+
+    Raises:
+      ValueError: there is no such metric, says which are meant.
+    """
+    # An action of one's own may report metrics under any name.
+    strangers = any(every.name[0].isdigit() and
+                    not hasattr(every.action, "watches") for every in todo)
+    traced = run.train_step.names
+    training = [f"train/{name}" for name in (*traced, *_LOGGED)]
+    for every in todo:
+        for knob, metric in getattr(every.action, "watches", {}).items():
+            evaluator = metric.split("/")[0]
+            if evaluator in run.evaluators or not (
+                    evaluator == "train" or strangers):
+                metrics.check_name(knob, metric, run.evaluators)
+            elif evaluator == "train" and traced and metric not in training:
+                raise metrics.unknown(knob, metric, training)
 
 
 def log(training, memory):
@@ -121,6 +152,7 @@ def early_stopping(*, metric, patience, min_delta=0.0):
             training.stop(f"{metric} has not been better{best} for "
                           f"{memory['since']} evaluations.")
 
+    action.watches = {"actions.early_stopping.metric": metric}
     return action
 
 
@@ -134,6 +166,5 @@ def _new(training, metric, knob, since):
     new = [name for name, step in training.measured.items()
            if name.startswith(evaluator) and step > since]
     if new and metric not in training.values:
-        raise ValueError(f"{knob}={metric!r} is not among the metrics: "
-                         f"{', '.join(new)}.")
+        raise metrics.unknown(knob, metric, new)
     return training.values[metric] if metric in new else None

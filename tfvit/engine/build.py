@@ -78,6 +78,8 @@ class Run:
             logging.info("Frozen: %d of %d parameters.",
                          len(self.params) - len(state.trained),
                          len(self.params))
+        if exp.ema_decay and not exp.ema_warmup:
+            _warn_of_long_average(exp)
         return state
 
     @functools.cached_property
@@ -106,7 +108,7 @@ class Run:
             strategy=self.strategy, jit=exp.jit, seed=exp.seed,
             accum_steps=exp.accum_steps, clip_norm=exp.clip_norm,
             lr_multipliers=exp.lr_multipliers, ema_decay=exp.ema_decay,
-            device_ops=exp.device_ops)
+            ema_warmup=exp.ema_warmup, device_ops=exp.device_ops)
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""
@@ -140,6 +142,20 @@ def precision_policy(precision):
         yield
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
+
+
+def _warn_of_long_average(exp):
+    """Says where the average would mostly be of what the run started with."""
+    updates = round(1 / (1 - exp.ema_decay))
+    if updates > exp.total_steps:
+        logging.warning(
+            "Experiment.ema_decay=%s averages the weights over about %d "
+            "updates, but the run has Experiment.total_steps=%d: %.0f %% of "
+            "the average, which is what is evaluated, kept as best and "
+            "exported, would still be the weights it started from. Set "
+            "Experiment.ema_warmup = True, or a smaller ema_decay.",
+            exp.ema_decay, updates, exp.total_steps,
+            100 * exp.ema_decay**exp.total_steps)
 
 
 def _check_replicas(exp, strategy):

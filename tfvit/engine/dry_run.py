@@ -30,12 +30,14 @@ def report(exp, workdir):
     """
     run = build.build(exp)
     run.objective.check(run.source)
-    actions.of(exp)
+    todo = actions.of(exp)
     run.evaluators  # pylint: disable=pointless-statement
+    actions.check(todo, run)
     writers.make(exp.writers, workdir)
     iterator = run.batches()
     logging.info("Tracing the train step.")
     step = run.train_step.trace(iterator)
+    actions.check(todo, run)
     if not exp.init:  # Its bindings are read when it loads.
         config.check_bindings_used()
     model, params, state, source = run.model, run.params, run.state, run.source

@@ -1,5 +1,7 @@
 """The numbers of a run: which is better, how fast, summed up between logs."""
 
+import difflib
+import functools
 import math
 import re
 import time
@@ -7,23 +9,70 @@ import time
 from absl import logging
 import numpy as np
 
-_SMALLER_IS_BETTER = re.compile(r"(^|[/_])(loss|xent|error)")
+# Words of a metric's name. A sharp minimum, one of a large eigenvalue, is what
+# SAM avoids (arXiv 2010.01412); what is corrupt or skipped is lost.
+_SMALLER_IS_BETTER = {
+    "loss", "losses", "xent", "nll", "perplexity", "error", "errors", "err",
+    "mse", "rmse", "mae", "ece", "brier", "eigenvalue", "corrupt", "skipped",
+    "rollbacks"
+}
 
 
 def smaller_is_better(metric):
-    """Whether a metric, by its name, is a loss or an error."""
-    return bool(_SMALLER_IS_BETTER.search(metric))
+    """Whether a metric, by the words of its name, is a loss or an error.
+
+    Of "evaluator/metric" the evaluator does not matter: it may have any name.
+    """
+    words = re.split(r"[^a-z]+", metric.rpartition("/")[2].lower())
+    return not _SMALLER_IS_BETTER.isdisjoint(words)
 
 
 def is_better(metric, value, best, by=0.0):
     """Whether a metric's value is better than the best one, None at first.
 
-    A value that is not a number is never better.
+    A value that is not finite is never better.
     """
-    if math.isnan(value) or best is None or math.isnan(best):
-        return not math.isnan(value)
+    if not math.isfinite(value) or best is None or not math.isfinite(best):
+        return math.isfinite(value)
     gain = best - value if smaller_is_better(metric) else value - best
     return gain > by
+
+
+def best(metric, values):
+    """The best of a metric's values, the first of equals; None of no finite."""
+    return functools.reduce(
+        lambda best, value: value if is_better(metric, value, best) else best,
+        values, None)
+
+
+def check_name(knob, metric, evaluators):
+    """Checks, before anything is evaluated, that a metric will be reported.
+
+    Args:
+      knob: that names the metric.
+      metric: "evaluator/metric".
+      evaluators: {name: evaluator}; `metric_names` are what run() returns. One
+        without that attribute may report anything.
+
+    Raises:
+      ValueError: there is no such evaluator, or it reports no such metric.
+    """
+    name, _, rest = metric.partition("/")
+    if name in evaluators and rest in getattr(
+            evaluators[name], "metric_names", [rest]):
+        return
+    raise unknown(knob, metric, [
+        f"{name}/{rest}" for name, evaluator in evaluators.items()
+        for rest in getattr(evaluator, "metric_names", ["..."])])
+
+
+def unknown(knob, metric, known):
+    """A ValueError for a metric that is not among the known ones."""
+    near = difflib.get_close_matches(metric, known, 1)
+    return ValueError(
+        f"{knob}={metric!r} is not among the metrics: "
+        f"{', '.join(known) or 'none'}." +
+        "".join(f" Did you mean {name!r}?" for name in near))
 
 
 class Throughput:

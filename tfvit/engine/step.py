@@ -18,7 +18,7 @@ SUM = tf.distribute.ReduceOp.SUM
 
 def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                     seed, accum_steps, clip_norm, lr_multipliers=(),
-                    ema_decay=None, device_ops=()):
+                    ema_decay=None, ema_warmup=False, device_ops=()):
     """Returns train(iterator, n): trains n steps, in one call from Python.
 
     Args:
@@ -35,12 +35,13 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         replicas and before the optimizer; None for no limit.
       lr_multipliers: pairs (regular expression, factor); the first that matches
         a whole name gives the factor of its learning rate.
-      ema_decay: of the state's moving averages, where it has any.
+      ema_decay, ema_warmup: of the state's moving averages, where it has any;
+        see experiment.Experiment.
       device_ops: what the images of a batch go through first, on the device.
 
     The returned tf.function takes an iterator over the objective's batches,
     dicts of tensors [b, ...]; n is an int64 tensor. It returns {metric name:
-    float32 [n]}.
+    float32 [n]}, whose names are its attribute `names` once it is traced.
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
@@ -77,6 +78,9 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                 variable.assign(new[key])
         if clip_norm is not None:
             grads = optim.clip_by_global_norm(grads, norm, clip_norm)
+        decay = ema_decay
+        if ema_warmup:  # By this update, which is number count + 1.
+            decay = tf.minimum(ema_decay, (2.0 + count) / (11.0 + count))
         lr = optimizer.lr(step)
         for (name, variable), grad in zip(state.trained.items(), grads):
             slots = {k: v[name] for k, v in state.slots.items() if name in v}
@@ -88,8 +92,8 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
             news += [(slots[slot], new) for slot, new in new_slots.items()]
             if state.ema:
                 average = tf.convert_to_tensor(state.ema[name])
-                news.append((state.ema[name], ema_decay * average +
-                             (1.0 - ema_decay) * value))
+                news.append((state.ema[name], decay * average +
+                             (1.0 - decay) * value))
             for target, new in news:
                 new = tf.cast(new, target.dtype)
                 target.assign(tf.where(finite, new, target) if scale else new)
@@ -144,6 +148,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     train_dict.trace = lambda iterator: train.get_concrete_function(
         iterator, tf.TensorSpec([], tf.int32))
+    train_dict.names = names
     return train_dict
 
 

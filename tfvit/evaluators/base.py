@@ -84,6 +84,11 @@ def masks(batch):
     return {key: batch[key] for key in ("mask", "corrupt") if key in batch}
 
 
+def corrupt_name(skip_corrupt):
+    """The name of the metric that counts them, in a tuple, if they count."""
+    return ("corrupt",) if skip_corrupt else ()
+
+
 def take_corrupt(found):
     """Moves the number of corrupt examples, if there, to a dict of its own."""
     return {"corrupt": int(found.pop("corrupt"))} if "corrupt" in found else {}

@@ -18,7 +18,8 @@ class Classification:
       source: () -> source of labelled images.
       ops: preprocessing, from encoded bytes to [H, W, c] in [-1, 1].
       batch_size: global evaluation batch.
-      loss: one of optimize.losses.
+      loss: one of optimize.losses; reported without its label smoothing and
+        class weights, which are for training (losses.plain).
       skip_corrupt: count images that do not decode instead of stopping.
       classes: numbers of the classes among which the model chooses, such as
         the 200 of ImageNet-A; None for all.
@@ -28,6 +29,7 @@ class Classification:
 
     Attributes:
       ops: the preprocessing, which an export repeats.
+      metric_names: what `run` returns.
 
     Raises:
       ValueError: the model has another number of classes than the source.
@@ -37,6 +39,7 @@ class Classification:
                  loss, skip_corrupt=False, classes=None):
         self.ops = ops
         self._name = name
+        loss = losses.plain(loss)
         source = source()
         source_lib.check_classes(model, source, name)
         self._batches = base.share_out(
@@ -47,6 +50,10 @@ class Classification:
             logits = tf.cast(model(batch["images"], training=False), tf.float32)
             return _sums(logits, batch, loss, classes)
 
+        num_classes = len(classes or range(model.output_shape[-1]))
+        self.metric_names = (
+            "accuracy", *["top5_accuracy"] * (num_classes > 5), "loss",
+            "examples", *base.corrupt_name(skip_corrupt))
         self._batch_sums = base.summing(strategy, replica_sums, jit)
         # Traced now: what cannot work should be known before training.
         self._batch_sums.get_concrete_function(self._batches.dataset.element_spec)

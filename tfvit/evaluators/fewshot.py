@@ -28,6 +28,7 @@ class FewShot:
 
     Attributes:
       ops: the preprocessing.
+      metric_names: what `run` returns.
 
     Raises:
       ValueError: the features are no vector, or the classes of the two sources
@@ -42,6 +43,10 @@ class FewShot:
         self._shots = shots
         self._l2_reg = l2_reg
         self._seeds = seeds
+        self.metric_names = (
+            *(f"{n}shot{seed}" for n in shots for seed in
+              (*(f"-seed-{s}" for s in seeds), "")),
+            "examples", *base.corrupt_name(skip_corrupt))
         features = before_head(model)
         if len(features.output_shape) != 2:
             raise ValueError(f"Evaluator {name!r} needs features [B, D], but "

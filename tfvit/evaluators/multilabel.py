@@ -19,6 +19,7 @@ class MultiLabel:
 
     Attributes:
       ops: the preprocessing, which an export repeats.
+      metric_names: what `run` returns.
 
     Raises:
       ValueError: the model has another number of classes than the source.
@@ -27,7 +28,10 @@ class MultiLabel:
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
                  loss, skip_corrupt=False):
         self.ops = ops
+        self.metric_names = ("mean_average_precision", "loss", "examples",
+                             *base.corrupt_name(skip_corrupt))
         self._name = name
+        loss = losses.plain(loss)
         source = source()
         source_lib.check_classes(model, source, name)
         self._batches = base.share_out(

@@ -25,6 +25,7 @@ class Retrieval:
     Attributes:
       ops: the preprocessing.
       tokenizer: that of the texts.
+      metric_names: what `run` returns.
 
     Raises:
       ValueError: the source has labels instead of captions.
@@ -36,6 +37,10 @@ class Retrieval:
         self.tokenizer = tokenizer
         self._name = name
         self._ks = ks
+        self.metric_names = (
+            *(f"{direction}_recall@{k}"
+              for direction in ("img2txt", "txt2img") for k in ks),
+            "examples", "captions")
         source = source()
         if source.class_names:
             raise ValueError(f"Evaluator {name!r} needs a source of captions, "

@@ -19,8 +19,10 @@ class Sharpness:
     during a run.
 
     Args:
-      name, model, strategy, jit, source, ops, batch_size, loss: see
+      name, model, strategy, jit, source, ops, batch_size: see
         classification.Classification.
+      loss: one of optimize.losses, with its label smoothing and class weights:
+        the surface that is measured is the one on which training descends.
       num_batches: how many batches, from the start of the source, are used;
         None for all.
       radii: distances from the weights, along the gradient, at which the loss
@@ -28,6 +30,10 @@ class Sharpness:
       iterations: products with the Hessian at most, each about twice the cost
         of a gradient.
       tolerance: relative change of the top eigenvalue at which they end.
+
+    Attributes:
+      ops: the preprocessing.
+      metric_names: what `run` returns.
     """
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
@@ -39,6 +45,8 @@ class Sharpness:
         self._radii = radii
         self._iterations = iterations
         self._tolerance = tolerance
+        self.metric_names = ("top_eigenvalue", "loss", *map(_at, radii),
+                             "examples")
         source = source()
         source_lib.check_classes(model, source, name)
         batches = base.share_out(strategy, source=source, ops=ops,
@@ -86,7 +94,7 @@ class Sharpness:
             "top_eigenvalue": self.top_eigenvalue(poll),
             "loss": losses[0],
             **{
-                f"loss_at_{radius:g}": value
+                _at(radius): value
                 for radius, value in zip(self._radii, losses[1:])
             },
             "examples": examples,
@@ -131,6 +139,10 @@ class Sharpness:
                 tf.add, total, values)
             poll()
         return total
+
+
+def _at(radius):
+    return f"loss_at_{radius:g}"
 
 
 def _top_eigenvalue(product, start, iterations, tolerance):

@@ -38,6 +38,7 @@ class ZeroShot:
     Attributes:
       ops: the preprocessing.
       tokenizer: that of the texts.
+      metric_names: what `run` returns.
 
     Raises:
       ValueError: there are not as many names as classes, or see prompts.texts.
@@ -86,6 +87,7 @@ class ZeroShot:
             jit=jit, source=lambda: read, ops=ops, batch_size=batch_size,
             loss=losses.softmax_xent, skip_corrupt=skip_corrupt,
             classes=classes)
+        self.metric_names = self._images.metric_names
 
     def run(self, poll=lambda: None):
         """Embeds the texts and scores the whole split.

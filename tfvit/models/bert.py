@@ -68,7 +68,10 @@ def _normal():
 
 
 class Embedder(tf_keras.layers.Layer):
-    """Tokens, positions and the first segment: int [B, N] -> [B, N, width]."""
+    """Tokens, positions and the first segment: int [B, N] -> [B, N, width].
+
+    The sum of the three is float32, and rounded afterwards.
+    """
 
     def __init__(self, vocab_size, max_positions, width, **kwargs):
         super().__init__(**kwargs)
@@ -79,7 +82,8 @@ class Embedder(tf_keras.layers.Layer):
     def build(self, shape):
         self.tables = {
             kind: self.add_weight(f"embedders_{kind}_ids/embedding",
-                                  [size, self.width], initializer=_normal())
+                                  [size, self.width], initializer=_normal(),
+                                  experimental_autocast=False)
             for kind, size in self.sizes.items()
         }
 
@@ -88,9 +92,10 @@ class Embedder(tf_keras.layers.Layer):
         if length is not None and length > most:
             raise ValueError(f"Texts of {length} tokens are longer than "
                              f"bert.max_positions={most}.")
-        return (text_tower.lookup(self.tables["token"], tokens) +
-                self.tables["position"][:tf.shape(tokens)[1]] +
-                self.tables["segment"][0])
+        x = (text_tower.lookup(self.tables["token"], tokens) +
+             self.tables["position"][:tf.shape(tokens)[1]] +
+             self.tables["segment"][0])
+        return tf.cast(x, self.compute_dtype)
 
 
 class EncoderLayer(tf_keras.layers.Layer):
@@ -126,7 +131,7 @@ class EncoderLayer(tf_keras.layers.Layer):
         y = self.attention_dense(self._attend(x, valid, training))
         y = self.dropouts["attention"](y, training=training)
         x = self.attention_norm(x + y)
-        y = tf.nn.gelu(self.mlp_hidden(x), approximate=True)
+        y = layers.gelu(self.mlp_hidden(x))
         y = self.dropouts["mlp"](self.mlp_dense(y), training=training)
         return self.mlp_norm(x + y)
 

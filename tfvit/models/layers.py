@@ -83,23 +83,25 @@ class Dropout(tf_keras.layers.Layer):
 class LayerNorm(tf_keras.layers.Layer):
     """Layer normalisation over the last axis, computed in float32.
 
-    Epsilon 1e-6 is flax's default (flax/linen/normalization.py).
+    Its input is taken as it comes, in float32 where that is what comes. Epsilon 1e-6 is flax's default (flax/linen/normalization.py).
     """
 
     def __init__(self, *, epsilon=1e-6, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.epsilon = epsilon
 
     def build(self, shape):
-        self.scale = self.add_weight("scale", shape[-1:], initializer="ones")
-        self.bias = self.add_weight("bias", shape[-1:], initializer="zeros")
+        # As flax does, which never rounds these: bfloat16 knows no number
+        # between 1 and 1.0078.
+        self.scale, self.bias = (
+            self.add_weight(name, shape[-1:], initializer=initializer,
+                            experimental_autocast=False)
+            for name, initializer in (("scale", "ones"), ("bias", "zeros")))
 
     def call(self, x):
         y = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(y, axes=[-1], keepdims=True)
-        y = tf.nn.batch_normalization(y, mean, variance,
-                                      tf.cast(self.bias, tf.float32),
-                                      tf.cast(self.scale, tf.float32),
+        y = tf.nn.batch_normalization(y, mean, variance, self.bias, self.scale,
                                       self.epsilon)
         return tf.cast(y, self.compute_dtype)
 
@@ -139,6 +141,17 @@ class Dense(tf_keras.layers.Layer):
         return tf.reshape(y, shape)
 
 
+def gelu(x):
+    """GELU by tanh; of float16 computed in float32.
+
+    The gradient's x^2 and x^3 are above float16's largest number where x is
+    above 256, or 40, and infinity times the slope of tanh, 0, is not a number.
+    """
+    if x.dtype == tf.float16:
+        return tf.cast(gelu(tf.cast(x, tf.float32)), x.dtype)
+    return tf.nn.gelu(x, approximate=True)
+
+
 class MlpBlock(tf_keras.layers.Layer):
     """Dense -> tanh-GELU -> Dense, dropout after both [B, N, D] -> [B, N, D].
 
@@ -167,7 +180,7 @@ class MlpBlock(tf_keras.layers.Layer):
                     Dropout(self.dropout_rate, salt=f"{self.salt}/{i}"))
 
     def call(self, x, training=False):
-        x = tf.nn.gelu(self.dense_0(x), approximate=True)
+        x = gelu(self.dense_0(x))
         x = self.dropout_0(x, training=training)
         return self.dropout_1(self.dense_1(x), training=training)
 
@@ -262,7 +275,14 @@ class EncoderBlock(tf_keras.layers.Layer):
 
 
 class ClassToken(tf_keras.layers.Layer):
-    """Prepends a learned token: [B, N, D] -> [B, 1 + N, D]."""
+    """Prepends a learned token: [B, N, D] -> [B, 1 + N, D], float32.
+
+    What comes next rounds the token to what it computes in, if at all: once,
+    with the position embedding added, as in the original.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
 
     def build(self, shape):
         # The published name of this variable is just "cls".
@@ -271,23 +291,27 @@ class ClassToken(tf_keras.layers.Layer):
                                        initializer="zeros")
 
     def call(self, x):
-        cls = tf.tile(tf.cast(self.cls, x.dtype), [tf.shape(x)[0], 1, 1])
+        cls = tf.tile(self.cls, [tf.shape(x)[0], 1, 1])
         return tf.concat([cls, x], axis=1)
 
 
 class PositionEmbedding(tf_keras.layers.Layer):
-    """Adds learned [1, N, D] or, where given, constant position embeddings."""
+    """Adds learned [1, N, D] or, where given, constant position embeddings.
+
+    The sum is float32, and rounded afterwards.
+    """
 
     def __init__(self, *, constant=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.constant = constant
 
     def build(self, shape):
         if self.constant is None:
             self.embedding = self.add_weight(
                 "pos_embedding", [1, *shape[1:]],
-                initializer=tf_keras.initializers.RandomNormal(stddev=0.02))
+                initializer=tf_keras.initializers.RandomNormal(stddev=0.02),
+                experimental_autocast=False)
 
     def call(self, x):
         table = self.embedding if self.constant is None else self.constant
-        return x + tf.cast(table, x.dtype)
+        return tf.cast(tf.cast(x, tf.float32) + table, self.compute_dtype)

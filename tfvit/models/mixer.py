@@ -65,7 +65,8 @@ def mixer(*,
                        max(depth - 1, 1),
                        remat=remat,
                        name=f"MixerBlock_{i}")(x)
-    x = layers.LayerNorm(name="pre_head_layer_norm")(x)
+    # From here on it is float32, as in the original.
+    x = layers.LayerNorm(name="pre_head_layer_norm", dtype="float32")(x)
     x = tf.reduce_mean(x, axis=1)
     x = vit.head(x, num_classes, head_bias, head_initializer)
     return tf_keras.Model(images, x, name="mixer")

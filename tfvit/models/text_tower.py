@@ -37,14 +37,18 @@ def text_transformer(*, num_classes, vocab_size, max_len, width, depth,
         x = layers.EncoderBlock(num_heads=num_heads, mlp_dim=mlp_dim,
                                 dropout_rate=dropout_rate,
                                 name=f"Encoder_0/encoderblock_{i}")(x)
-    x = layers.LayerNorm(name="Encoder_0/encoder_norm")(x)[:, -1]
+    x = layers.LayerNorm(name="Encoder_0/encoder_norm", dtype="float32")(x)
+    x = x[:, -1]
     return tf_keras.Model(
         tokens, vit.head(x, num_classes, kernel_initializer="lecun_normal"),
         name="text_transformer")
 
 
 class TokenEmbedding(tf_keras.layers.Layer):
-    """Tokens and their positions: int [B, N] -> [B, N, width]."""
+    """Tokens and their positions: int [B, N] -> [B, N, width].
+
+    The sum of both is float32, and rounded afterwards.
+    """
 
     def __init__(self, vocab_size, width, **kwargs):
         super().__init__(**kwargs)
@@ -59,12 +63,14 @@ class TokenEmbedding(tf_keras.layers.Layer):
         with tf.name_scope(""):
             self.embedding = self.add_weight(
                 "Embed_0/embedding", [self.vocab_size, self.width],
-                initializer=init())
+                initializer=init(), experimental_autocast=False)
             self.pos_embedding = self.add_weight(
-                "pos_embedding", [1, shape[1], self.width], initializer=init())
+                "pos_embedding", [1, shape[1], self.width], initializer=init(),
+                experimental_autocast=False)
 
     def call(self, tokens):
-        return lookup(self.embedding, tokens) + self.pos_embedding
+        x = lookup(self.embedding, tokens) + self.pos_embedding
+        return tf.cast(x, self.compute_dtype)
 
 
 def lookup(table, ids):

@@ -76,14 +76,15 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
             attention_dropout_rate=attention_dropout_rate,
             stochastic_depth=stochastic_depth * i / max(depth - 1, 1),
             remat=remat, name=f"Transformer/encoderblock_{i}")(x)
-    x = layers.LayerNorm(name="Transformer/encoder_norm")(x)
+    # From here on it is float32, as in the original, and not worth less.
+    x = layers.LayerNorm(name="Transformer/encoder_norm", dtype="float32")(x)
     if classifier == "token":
         x = x[:, 0]
     elif classifier == "gap":
         x = tf.reduce_mean(x, axis=1)
     if representation_size:
         x = layers.Dense(representation_size, kernel_initializer="lecun_normal",
-                         name="pre_logits")(x)
+                         dtype="float32", name="pre_logits")(x)
         x = tf.tanh(x)
     x = head(x, num_classes, head_bias, head_initializer)
     model = tf_keras.Model(images, x, name="vit")

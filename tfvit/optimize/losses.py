@@ -8,7 +8,13 @@ their sum.
 The contrastive losses compare images with texts; see contrastive_softmax.
 """
 
+import functools
+import inspect
+
 import tensorflow as tf
+
+# What makes of a loss something to train with, and what leaves it plain.
+_PLAIN = {"label_smoothing": 0.0, "class_weights": None}
 
 
 def softmax_xent(logits, labels, *, label_smoothing=0.0, class_weights=None):
@@ -94,6 +100,24 @@ def _weights(class_weights, num_classes, loss):
             f"losses.{loss}.class_weights={class_weights} must be a number of "
             f"at least 0 for each of the {num_classes} classes.")
     return tf.constant(class_weights, tf.float32)
+
+
+def plain(loss):
+    """The loss as evaluations report it: without smoothing and class weights.
+
+    Given at the call, these arguments go before what gin or a partial binds,
+    which is meant for training: the same function is bound to both. A binding
+    that only an evaluation's loss would read counts as one that nothing reads.
+
+    Args:
+      loss: (logits [B, C], labels [B, C]) -> [B], one of these or one's own.
+    """
+    try:
+        takes = inspect.signature(loss).parameters
+    except ValueError:  # A built-in has none.
+        return loss
+    return functools.partial(loss, **{
+        name: value for name, value in _PLAIN.items() if name in takes})
 
 
 def dense_labels(labels, num_classes):
