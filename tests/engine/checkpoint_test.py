@@ -47,6 +47,36 @@ def test_a_save_holds_the_values_of_its_moment(state, tmp_path, monkeypatch):
         (tmp_path / f"checkpoints/ckpt-{step}.index").unlink()
 
 
+@pytest.mark.parametrize("name", ["seed[12]", "seed?", "s*", "seed[!2]"])
+def test_a_run_keeps_to_its_folder_whatever_that_is_called(
+        state, tmp_path, name):
+    # Read as a pattern, each name means the other folder, too.
+    for folder, steps in (("seed1", (1, 2, 3)), (name, (1, 2, 3, 4))):
+        checkpoints = checkpoint.Checkpoints(tmp_path / folder, state, keep=2)
+        (tmp_path / folder / "checkpoints" / "ckpt-9_temp").mkdir(parents=True)
+        for step in steps:
+            state.step.assign(step)
+            state.params["a/b"].assign([10.0 * step])
+            checkpoints.save()
+            checkpoints.save_best()
+        checkpoints.wait()
+    assert checkpoint.steps(tmp_path / name) == [3, 4]
+    assert checkpoint.steps(tmp_path / name, best=True) == [4]
+    assert checkpoint.steps(tmp_path / "seed1") == [2, 3]
+    assert checkpoint.steps(tmp_path / "seed1", best=True) == [3]
+    state.params["a/b"].assign([0.0])
+    assert checkpoint.Checkpoints(tmp_path / name, state, keep=2).restore()
+    assert state.params["a/b"].numpy() == [40.0]
+    left = [folder / "checkpoints/ckpt-9_temp"
+            for folder in (tmp_path / name, tmp_path / "seed1")]
+    assert [folder.exists() for folder in left] == [False, True]
+    params = {"a/b": tf.Variable([0.0])}
+    for which, step in (("last", 4), ("best", 4), (3, 3)):
+        assert checkpoint.restore_for_inference(
+            tmp_path / name, params, which) == step
+        assert params["a/b"].numpy() == [10.0 * step]
+
+
 def test_a_save_that_fails_is_reported(state, tmp_path):
     (tmp_path / "checkpoints").write_text("a file in the way")
     checkpoints = checkpoint.Checkpoints(tmp_path, state, keep=3)

@@ -12,6 +12,8 @@ import re
 from absl import logging
 import tensorflow as tf
 
+from tfvit import files
+
 
 class Memory(tf.train.experimental.PythonState):
     """What the loop remembers across restarts: a dict that JSON can hold."""
@@ -30,12 +32,8 @@ class Memory(tf.train.experimental.PythonState):
 
 def steps(workdir, best=False):
     """Sorted steps of the checkpoints in a run's directory."""
-    folder = _folder(workdir, best)
-    if not tf.io.gfile.isdir(folder):
-        return []
-    found = (re.fullmatch(r"ckpt-(\d+)\.index", name)
-             for name in tf.io.gfile.listdir(folder))
-    return sorted(int(match.group(1)) for match in found if match)
+    names = files.named(_folder(workdir, best), r"ckpt-\d+\.index")
+    return sorted(int(re.search(r"\d+", name)[0]) for name in names)
 
 
 def _folder(workdir, best):
@@ -47,10 +45,18 @@ def _prefix(workdir, step, best=False):
 
 
 def _remove(workdir, step, best=False):
-    files = tf.io.gfile.glob(_prefix(workdir, step, best) + ".*")
+    folder = _folder(workdir, best)
+    names = files.named(folder, rf"ckpt-{step}\..*")
     # The index goes first: without it the rest is no checkpoint any more.
-    for file in sorted(files, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(file)
+    for name in sorted(names, key=lambda name: not name.endswith(".index")):
+        tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def _tidy_up(workdir):
+    """Removes what a process left that died while it saved."""
+    folder = _folder(workdir, False)
+    for name in files.named(folder, r".*_temp.*"):
+        tf.io.gfile.rmtree(os.path.join(folder, name))
 
 
 def _read(make, workdir, candidates):
@@ -64,8 +70,10 @@ def _read(make, workdir, candidates):
     for step, best in candidates:
         prefix = _prefix(workdir, step, best)
         try:
-            status = make(prefix).read(prefix).assert_existing_objects_matched()
-            status.expect_partial()  # TensorFlow warns of unread slots else.
+            with files.plain(prefix) as readable:
+                status = make(readable).read(readable)
+                # TensorFlow warns of unread slots else.
+                status.assert_existing_objects_matched().expect_partial()
             return step
         # A short file is an IndexError, a torn index a RuntimeError.
         except (tf.errors.OpError, IndexError, RuntimeError,
@@ -117,10 +125,8 @@ class Checkpoints:
         Raises:
           ValueError: there are checkpoints, and none can be read.
         """
-        for torn in tf.io.gfile.glob(
-                os.path.join(_folder(self._workdir, False), "*_temp*")):
-            if self._writes:
-                tf.io.gfile.rmtree(torn)  # Left by a process that died saving.
+        if self._writes:
+            _tidy_up(self._workdir)
         self.saved = _read(lambda _: self._checkpoint, self._workdir, [
             (step, False) for step in reversed(steps(self._workdir))
         ])

@@ -1,6 +1,5 @@
 """Applies a model's signature to files of images, in batches."""
 
-import glob
 import os
 import time
 
@@ -8,6 +7,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tfvit import files as files_lib
 from tfvit.data.datasets import listing
 
 _REPORT_EVERY = 10.0  # Seconds.
@@ -26,11 +26,8 @@ def find(words):
                 os.path.join(folder, name)
                 for folder, _, names in tf.io.gfile.walk(word)
                 for name in names if name.lower().endswith(listing.SUFFIXES))
-        elif tf.io.gfile.exists(word):
-            found = [word]
         else:
-            found = sorted(tf.io.gfile.glob(word) if "://" in word else glob.
-                           glob(word, recursive=True))
+            found = files_lib.matching(word)
         if not found:
             raise FileNotFoundError(
                 f"{word} is no image, no pattern of images and no folder with "

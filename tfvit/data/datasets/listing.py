@@ -1,4 +1,5 @@
 """Finds the images of a folder that sorts them by class."""
+from collections.abc import Sequence
 import hashlib
 import os
 import re
@@ -16,10 +17,10 @@ def find(path: str, split: str) -> tuple[list[str], list[str], list[int]]:
       ValueError: there is no such folder or split, no image in it, or fewer
         than two classes.
     """
-    base, low, high = parse(split, f"sources.folder.split = {split!r}")
     if not tf.io.gfile.isdir(path):
         raise ValueError(f"sources.folder.path = {path!r} is not a folder.")
     inside = _folders(path)
+    base, low, high = parse(split, f"sources.folder.split = {split!r}", inside)
     if base in inside:
         root = os.path.join(path, base)
         # Over all splits: a class that one of them lacks must not shift the
@@ -64,12 +65,17 @@ def find(path: str, split: str) -> tuple[list[str], list[str], list[int]]:
     return class_names, files, labels
 
 
-def parse(split: str, knob: str) -> tuple[str, int, int]:
+def parse(split: str, knob: str,
+          existing: Sequence[str] = ()) -> tuple[str, int, int]:
     """Parses 'name' or 'name[a%:b%]' into (name, a, b).
+
+    What is one of the `existing` names is that one, however it looks.
 
     Raises:
       ValueError: it is neither; begins with `knob`.
     """
+    if split in existing:
+        return split, 0, 100
     match = re.fullmatch(r"([^\[\]]+)(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?", split)
     low, high = (int(match[2] or 0), int(match[3] or 100)) if match else (0, 0)
     if not 0 <= low < high <= 100:

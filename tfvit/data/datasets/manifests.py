@@ -147,8 +147,8 @@ def _select(path, rows, split, column):
     if split is None:
         return [row[:3] for row in rows]
     knob = f"sources.manifest.split = {split!r}"
-    base, low, high = listing.parse(split, knob)
     splits = sorted({str(row[3]) for row in rows if row[3] is not None})
+    base, low, high = listing.parse(split, knob, splits)
     if splits:
         rows = [row for row in rows if str(row[3]) == base]
         if not rows:

@@ -45,6 +45,7 @@ def tfds(*,
       ValueError: there is no such dataset, split or feature, or it cannot be
         prepared; says how to get it.
     """
+    builders.check_folder(data_dir)
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     except (AssertionError, ValueError) as error:
@@ -162,7 +163,8 @@ def tfrecords(*,
     """Reads TFRecord files of tf.train.Example.
 
     Args:
-      pattern: of file names, such as "gs://bucket/train-*".
+      pattern: of file names, such as "gs://bucket/train-*". A file or folder
+        that has the signs of a pattern in its own name comes first.
       class_names: of the labels 0, 1, ...; or else:
       class_names_file: text file with one class name a line.
       image_key: feature that holds the bytes of an image file.
@@ -175,10 +177,7 @@ def tfrecords(*,
     Raises:
       ValueError: no file or class, or a label that is none of the classes.
     """
-    files = sorted(tf.io.gfile.glob(pattern))
-    if not files:
-        raise ValueError(f"sources.tfrecords.pattern = {pattern!r} matches no "
-                         "file.")
+    files = records.find(pattern)
     if (class_names is None) == (class_names_file is None):
         raise ValueError("Set one of sources.tfrecords.class_names and "
                          "sources.tfrecords.class_names_file.")
