@@ -14,6 +14,7 @@ import re
 import gin
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.weights import augreg
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -96,13 +97,15 @@ def of(workdir):
     return path
 
 
-def save(config, workdir, *, started):
+def save(config, workdir, *, started, keep=False):
     """Writes WORKDIR/config.gin, or checks that it says the same.
 
     Args:
       config: what `parse` returned.
       workdir: directory of the run.
       started: whether there are checkpoints of it.
+      keep: whether to leave one that is there as it is, as who is not the first
+        of several workers should.
 
     Raises:
       ValueError: the directory holds checkpoints of a run with another config.
@@ -123,9 +126,12 @@ def save(config, workdir, *, started):
                 "\nTo continue that run, take the change back; to start "
                 "another one, choose a new --workdir.")
         return
-    tf.io.gfile.makedirs(workdir)
-    with tf.io.gfile.GFile(path, "w") as f:
-        f.write(config)
+    if keep and tf.io.gfile.exists(path):
+        return
+    with errors.writing(path, "Choose another --workdir."):
+        tf.io.gfile.makedirs(workdir)
+        with tf.io.gfile.GFile(path, "w") as f:
+            f.write(config)
 
 
 def sources():

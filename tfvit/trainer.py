@@ -1,17 +1,20 @@
 """train(exp, workdir): from an Experiment to a finished run."""
 
+import contextlib
 import os
 
 from absl import logging
 import tensorflow as tf
 
 from tfvit import config
+from tfvit import errors
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
 from tfvit.engine import actions
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.engine import lock
 from tfvit.engine import loop
 from tfvit.engine import metrics
 from tfvit.engine import writers
@@ -32,10 +35,18 @@ def train(exp, workdir):
       loop.Preempted: SIGTERM came, and everything is saved.
       FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
+      OSError: what a run leaves cannot be written, or another process trains in
+        `workdir`.
     """
     run = build.build(exp)
     run.objective.check(run.source)
     chief = strategies.is_chief(run.strategy)
+    with lock.held(workdir) if chief else contextlib.nullcontext():
+        return _train(run, workdir, chief)
+
+
+def _train(run, workdir, chief):
+    exp = run.exp
     if chief and run.source.class_names:
         write_labels(run.source.class_names, workdir)
     # Made now, by all workers, for what cannot work to be said now.
@@ -73,14 +84,19 @@ def train(exp, workdir):
         exp.device_ops, pipeline.preview(exp.train_data, run.source, exp.seed)))
     try:
         last = loop.run(training, todo)
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(out_of_memory(exp, error)) from error
     except tf.errors.OpError as error:
+        if errors.is_memory(error):
+            raise MemoryError(out_of_memory(exp, error)) from error
         if lost := strategies.lost_worker(error, run.strategy):
             raise ConnectionError(
                 f"Lost {lost}. Start all workers again with the same command; "
                 "the run continues from step "
                 f"{checkpoints.saved or 0}.") from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise OSError(
+                f"{errors.sentence(error)} With that mended, the same command "
+                f"continues {workdir} from step {checkpoints.saved or 0}."
+            ) from error
         culprit = pipeline.blame(
             run.source, seed=exp.seed, start_step=training.position(),
             num_steps=exp.steps_per_call, batch_size=exp.batch_size)
@@ -116,6 +132,8 @@ def nested(flat):
 
 def write_labels(class_names, workdir):
     """Writes WORKDIR/labels.txt, one class name a line."""
-    tf.io.gfile.makedirs(workdir)
-    with tf.io.gfile.GFile(os.path.join(workdir, "labels.txt"), "w") as f:
-        f.write("".join(f"{name}\n" for name in class_names))
+    path = os.path.join(workdir, "labels.txt")
+    with errors.writing(path, "Choose another --workdir."):
+        tf.io.gfile.makedirs(workdir)
+        with tf.io.gfile.GFile(path, "w") as f:
+            f.write("".join(f"{name}\n" for name in class_names))

@@ -31,6 +31,7 @@ from tfvit import config
 from tfvit import experiment
 from tfvit import launch
 from tfvit.engine import checkpoint
+from tfvit.engine import lock
 from tfvit.engine import metrics
 
 from . import runs as runs_lib
@@ -200,6 +201,7 @@ def main(words):
     if metric.startswith("test/"):
         logging.warning("--metric=%s: the best of several runs by a test split "
                         "looks better than it is.", metric)
+    lock.take(_DIR.value)
     diverged = sweep(runs, files, bindings, metric)
     values = {run: value(run, metric, total)
               for run, (_, _, total) in runs.items()}

@@ -14,6 +14,7 @@ import socket
 import numpy as np
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.data.datasets import captions
 from tfvit.data.images import decoding
 
@@ -165,7 +166,7 @@ def blame(
                 name = record["name"].numpy().decode()
                 return f"Cannot decode {name}: {reason} {_CORRUPT_ADVICE}"
     except tf.errors.OpError as error:
-        return f"Cannot read {decoding.reason(error)}"
+        return f"Cannot read {errors.reason(error)}"
     return None
 
 

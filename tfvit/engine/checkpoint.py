@@ -12,6 +12,7 @@ import re
 from absl import logging
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit import files
 
 
@@ -171,14 +172,11 @@ class Checkpoints:
 
         def write():
             prefix = _prefix(self._workdir, step, best)
-            try:
+            with errors.writing(
+                    f"the checkpoint {prefix}", "With that mended, the same "
+                    "command continues the run from the checkpoint before."):
                 self._copy.write(prefix)
-            except tf.errors.OpError as error:
-                raise OSError(
-                    f"Cannot write the checkpoint {prefix}: {error.message} "
-                    "With that mended, the same command continues the run "
-                    "from the checkpoint before.") from error
-            tidy(step)
+                tidy(step)
 
         self._pending = self._thread.submit(write)
 
