@@ -97,11 +97,13 @@ def _train(run, workdir, chief):
                 f"{errors.sentence(error)} With that mended, the same command "
                 f"continues {workdir} from step {checkpoints.saved or 0}."
             ) from error
-        culprit = pipeline.blame(
-            run.source, seed=exp.seed, start_step=training.position(),
-            num_steps=exp.steps_per_call, batch_size=exp.batch_size)
-        if culprit:
-            raise ValueError(culprit) from error
+        for share in run.shares:  # Of several workers, this one's.
+            culprit = pipeline.blame(
+                run.source, seed=exp.seed, start_step=training.position(),
+                num_steps=exp.steps_per_call, batch_size=exp.batch_size,
+                input_context=share)
+            if culprit:
+                raise ValueError(culprit) from error
         raise
     logging.info("Done: %s", workdir)
     return nested(last)

@@ -103,7 +103,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
                       training=False)
     model = run.model
     if is_run:
-        step = checkpoint_lib.restore_for_inference(where, run.params,
+        step = checkpoint_lib.restore_for_inference(where, run.weights,
                                                     checkpoint)
     else:
         exp.init(model)
