@@ -43,8 +43,8 @@ def test_a_checkpoint_becomes_an_export_that_predicts_the_same(tmp_path):
     npz.save(str(file), {
         names.of(v): rng.normal(scale=0.3, size=v.shape).astype(np.float32)
         for v in model.weights})
-    workdir, out = tmp_path / "run", tmp_path / "exports"
-    images = tmp_path / "images"
+    workdir, out = tmp_path / "run[12]", tmp_path / "exports[1]"
+    images = tmp_path / "images[0-9]"
     images.mkdir()
     for i, kind in enumerate(["png", "jpeg", "bmp"]):
         (images / f"{i}.{kind}").write_bytes(samples.encoded(kind, seed=i))
@@ -90,12 +90,12 @@ def test_a_lit_becomes_an_export_that_chooses_the_same_words(tmp_path, golden):
         "\n".join(["[PAD]", "[UNK]", "[CLS]", "cat", "dog", "a"]))
     gin_file, file = tmp_path / "lit.gin", tmp_path / "lit.npz"
     gin_file.write_text(lit_gin.LIT + f"""
-text.wordpiece.vocab = '{tmp_path}/vocab.txt'
+tokenizers.wordpiece.vocab = '{tmp_path}/vocab.txt'
 """)
     npz.save(str(file), {
         name: array for name, array in golden("lit_text_transformer").items()
         if name.startswith("params/")})
-    workdir, out = tmp_path / "run", tmp_path / "exports"
+    workdir, out = tmp_path / "run?", tmp_path / "*exports"
     image = tmp_path / "image.png"
     image.write_bytes(samples.encoded())
     run("tools.import_jax", f"--gin_file={gin_file}", f"--npz={file}",

@@ -15,6 +15,7 @@ import socket
 import gin
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.engine import former_names
 from tfvit.engine import recipes
 from tfvit.weights import augreg
@@ -87,13 +88,15 @@ def of(workdir):
     return path
 
 
-def save(config, workdir, *, started):
+def save(config, workdir, *, started, keep=False):
     """Writes WORKDIR/config.gin, or checks that it says the same.
 
     Args:
       config: what `parse` returned.
       workdir: directory of the run.
       started: whether there are checkpoints of it.
+      keep: whether to leave one that is there as it is, as who is not the first
+        of several workers should.
 
     Raises:
       ValueError: the directory holds checkpoints of a run with another config.
@@ -114,12 +117,15 @@ def save(config, workdir, *, started):
                 "\nTo continue that run, take the change back; to start "
                 "another one, choose a new --workdir.")
         return
-    tf.io.gfile.makedirs(workdir)
-    # Beside it first: no one reads half of it.
-    partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
-    with tf.io.gfile.GFile(partial, "w") as f:
-        f.write(config)
-    tf.io.gfile.rename(partial, path, overwrite=True)
+    if keep and tf.io.gfile.exists(path):
+        return
+    with errors.writing(path, "Choose another --workdir."):
+        tf.io.gfile.makedirs(workdir)
+        # Beside it first: no one reads half of it.
+        partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
+        with tf.io.gfile.GFile(partial, "w") as f:
+            f.write(config)
+        tf.io.gfile.rename(partial, path, overwrite=True)
 
 
 def sources():

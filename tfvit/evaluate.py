@@ -19,7 +19,7 @@ def main(exp, workdir):
     run = build.build(exp, training=False)
     # What cannot work is said before anything is read.
     run.evaluators  # pylint: disable=pointless-statement
-    step = checkpoint.restore_for_inference(workdir, run.params,
+    step = checkpoint.restore_for_inference(workdir, run.weights,
                                             _CHECKPOINT.value)
     print(json.dumps({"step": step, **run.evaluate()}))
 

@@ -17,6 +17,7 @@ A model of images and texts embeds both, and says which text goes with an image.
 import functools
 import json
 import os
+import re
 
 from absl import app
 from absl import flags
@@ -24,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit import experiment
+from tfvit import files as files_lib
 from tfvit import launch
 from tfvit.inference import finished
 from tfvit.inference import image_files
@@ -98,7 +100,9 @@ def _samples(server):
 
 
 def _export_saved_model(trained):
-    name = _NAME.value or os.path.basename(os.path.normpath(_OUT.value))
+    # Under which TensorFlow Serving finds the files, by reading it as a pattern.
+    name = re.sub(files_lib.SIGNS + r"|\]", "_", _NAME.value or os.path.basename(
+        os.path.abspath(_OUT.value)))
     batches = [size for size in _WARMUP.value if size]
     path = saved.write(
         trained.server(top_k=_TOP_K.value, jit=_JIT.value), out=_OUT.value,

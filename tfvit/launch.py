@@ -13,10 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app
 from absl import flags
 from absl import logging
+import tensorflow as tf
 
 from tfvit import config
+from tfvit import errors
 from tfvit import experiment
+from tfvit.distribute import cluster
 from tfvit.engine import checkpoint
+from tfvit.engine import lock
 from tfvit.engine import loop
 
 _GIN_FILE = flags.DEFINE_multi_string(
@@ -65,6 +69,10 @@ def _run(call, takes_words=False):
         except loop.Preempted as stop:
             logging.info("%s", stop)
             sys.exit(PREEMPTED)
+        except tf.errors.OpError as error:
+            logging.debug("%s", error, exc_info=True)
+            logging.error("%s", errors.sentence(error))
+            sys.exit(1)
         except (ValueError, OSError, FloatingPointError, MemoryError) as error:
             # Errors of these kinds are written for the user: their text comes
             # last, the trace stays above it for whoever wants to look.
@@ -100,7 +108,11 @@ def _setup_new(writes):
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
     workdir = _WORKDIR.value or os.path.join("runs", stem)
     if writes:
-        config.save(text, workdir, started=checkpoint.steps(workdir))
+        first = cluster.is_first(os.environ.get("TF_CONFIG"))
+        if first:  # Who comes second must not change config.gin.
+            lock.take(workdir)
+        config.save(text, workdir, started=checkpoint.steps(workdir),
+                    keep=not first)
     logging.info("Config:\n%s", text)
     return config.make(experiment.Experiment), workdir
 

@@ -24,10 +24,11 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit import launch
 from tfvit.data import class_names as class_names_lib
-from tfvit.data.datasets import paths
 from tfvit.data import prompts
+from tfvit.data.datasets import paths
 from tfvit.data.images import ops
 from tfvit.inference import figures
 from tfvit.inference import finished
@@ -87,10 +88,12 @@ def main(words):
         raise ValueError(f"--model={_MODEL.value} has no classes, only "
                          "features: set --features=FILE.npy.")
     if _FEATURES.value:
-        np.save(_FEATURES.value,
-                image_files.stacked(done["features"], "features"))
+        with errors.writing(_FEATURES.value):
+            np.save(_FEATURES.value,
+                    image_files.stacked(done["features"], "features"))
     if _SHEET.value:
-        _draw(_SHEET.value, files, rows)
+        with errors.writing(_SHEET.value):
+            _draw(_SHEET.value, files, rows)
     broken = sum(bool(row["error"]) for row in rows)
     if broken:
         logging.error("%d of %d images could not be used.", broken, len(files))

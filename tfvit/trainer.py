@@ -1,11 +1,13 @@
 """train(exp, workdir): from an Experiment to a finished run."""
 
+import contextlib
 import os
 
 from absl import logging
 import tensorflow as tf
 
 from tfvit import config
+from tfvit import errors
 from tfvit.data import class_names
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
@@ -13,6 +15,7 @@ from tfvit.distribute import strategies
 from tfvit.engine import actions
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.engine import lock
 from tfvit.engine import loop
 from tfvit.engine import metrics
 from tfvit.engine import writers
@@ -34,14 +37,23 @@ def train(exp, workdir):
       FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
       ConnectionError: another worker is gone.
+      OSError: what a run leaves cannot be written, or another process trains in
+        `workdir`.
     """
     run = build.build(exp)
     run.objective.check(run.source)
     chief = strategies.is_chief(run.strategy)
+    with lock.held(workdir) if chief else contextlib.nullcontext():
+        return _train(run, workdir, chief)
+
+
+def _train(run, workdir, chief):
+    exp = run.exp
     if chief and run.source.class_names:
-        tf.io.gfile.makedirs(workdir)
-        class_names.write(run.source.class_names,
-                          os.path.join(workdir, "labels.txt"))
+        path = os.path.join(workdir, "labels.txt")
+        with errors.writing(path, "Choose another --workdir."):
+            tf.io.gfile.makedirs(workdir)
+            class_names.write(run.source.class_names, path)
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
@@ -82,19 +94,26 @@ def train(exp, workdir):
                 pipeline.preview(exp.train_data, run.source, exp.seed)))
     try:
         last = loop.run(training, todo)
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError(out_of_memory(exp, error)) from error
     except tf.errors.OpError as error:
+        if errors.is_memory(error):
+            raise MemoryError(out_of_memory(exp, error)) from error
         if lost := strategies.lost_worker(error, run.strategy):
             raise ConnectionError(
                 f"Lost {lost}. Start all workers again with the same command; "
                 "the run continues from step "
                 f"{checkpoints.saved or 0}.") from error
-        culprit = pipeline.blame(
-            run.source, seed=exp.seed, start_step=training.position(),
-            num_steps=exp.steps_per_call, batch_size=exp.batch_size)
-        if culprit:
-            raise ValueError(culprit) from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise OSError(
+                f"{errors.sentence(error)} With that mended, the same command "
+                f"continues {workdir} from step {checkpoints.saved or 0}."
+            ) from error
+        for share in run.shares:  # Of several workers, this one's.
+            culprit = pipeline.blame(
+                run.source, seed=exp.seed, start_step=training.position(),
+                num_steps=exp.steps_per_call, batch_size=exp.batch_size,
+                input_context=share)
+            if culprit:
+                raise ValueError(culprit) from error
         raise
     finally:
         training.writers.close()

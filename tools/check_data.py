@@ -28,8 +28,8 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit import launch
-from tfvit.data.images import decoding
 from tfvit.inference import figures
 
 from . import image_file
@@ -150,7 +150,7 @@ def _records(dataset, split):
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            reason = decoding.reason(error)
+            reason = errors.reason(error)
             if reason == last:
                 return  # Nothing can be read behind it.
             last = reason

@@ -27,7 +27,7 @@ _OUTPUT = flags.DEFINE_string(
 
 def main(exp, workdir):
     run = build.build(exp, training=False)
-    step = checkpoint.restore_for_inference(workdir, run.params,
+    step = checkpoint.restore_for_inference(workdir, run.weights,
                                             _CHECKPOINT.value)
     load.to_npz(run.model, _OUTPUT.value)
     beside = sidecar.write(_OUTPUT.value, {

@@ -1,10 +1,10 @@
 """What runs leave in their directories, and tables of it."""
 
-import glob
 import json
 import os
 import re
 
+from tfvit import files
 from tfvit.engine import metrics
 
 
@@ -16,8 +16,9 @@ def find(words):
     """
     runs = []
     for word in words:
-        found = [folder for folder in
-                 [word, *sorted(glob.glob(os.path.join(word, "*")))]
+        inside = [os.path.join(word, name)
+                  for name in files.named(word, r"[^.].*")]
+        found = [folder for folder in [word, *inside]
                  if os.path.exists(os.path.join(folder, "config.gin"))]
         if not found:
             raise ValueError(f"{word} is no run (there is no config.gin), nor "

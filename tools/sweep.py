@@ -33,6 +33,7 @@ from tfvit import launch
 from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.engine import lock
 from tfvit.engine import metrics
 
 from . import runs as runs_lib
@@ -246,6 +247,7 @@ def main(words):
     if metric.startswith("test/"):
         logging.warning("--metric=%s: the best of several runs by a test split "
                         "looks better than it is.", metric)
+    lock.take(_DIR.value)
     values = sweep(runs, files, bindings, metric)
     diverged = [run for run, found in values.items() if found is None]
     print("\n".join(report(values, metric)))

@@ -13,6 +13,7 @@ which reads all of it, and config.gin, which says what was copied.
 """
 
 import os
+import re
 import time
 
 from absl import app
@@ -20,6 +21,7 @@ from absl import flags
 from absl import logging
 import tensorflow as tf
 
+from tfvit import files
 from tfvit import launch
 
 _RECORDS = flags.DEFINE_string("records", None,
@@ -99,7 +101,8 @@ def convert(split, source, out, num_shards=None):
     total = source.num_examples
     num_shards = num_shards or min(max(total // 1_000, 1), 1_024)
     paths = [shard_path(out, split, i, num_shards) for i in range(num_shards)]
-    others = set(tf.io.gfile.glob(os.path.join(out, f"{split}-*.tfrecord")))
+    others = {os.path.join(out, name) for name in files.named(
+        out, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")}
     if others - set(paths):
         raise ValueError(
             f"{out} holds other files of {split}, such as "

@@ -10,6 +10,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests import toy
 from tfvit import trainer
@@ -145,6 +146,52 @@ def test_a_run_with_every_augmentation_goes_on_as_it_would_have(strategy,
     assert trainer.train(exp, tmp_path / "parts") == result
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert state(tmp_path / "parts", 8) == state(tmp_path / "whole", 8)
+
+
+def normalized(num_classes=7, classes=toy.NUM_CLASSES):
+    """A user's own model, with statistics that no gradient changes."""
+    del num_classes
+    images = tf_keras.Input([8, 8, 3])
+    x = tf_keras.layers.Conv2D(4, 3, name="conv")(images)
+    x = tf_keras.layers.BatchNormalization(momentum=0.9, name="norm")(x)
+    x = tf_keras.layers.GlobalAveragePooling2D()(tf.nn.relu(x))
+    return tf_keras.Model(images, tf_keras.layers.Dense(classes,
+                                                        name="head")(x))
+
+
+def test_statistics_of_a_model_of_ones_own_are_saved(uninterrupted, tmp_path):
+    exp = dataclasses.replace(uninterrupted[0], model=normalized)
+    result = trainer.train(exp, tmp_path / "whole")
+    with pytest.raises(loop.Preempted):
+        trainer.train(dataclasses.replace(
+            exp, evaluators={"test": StopsAt(1)}), tmp_path / "parts")
+    assert trainer.train(exp, tmp_path / "parts") == result
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    saved = state(tmp_path / "whole", 20)
+    assert state(tmp_path / "parts", 20) == saved
+    key = "statistics/norm.Smoving_mean/.ATTRIBUTES/VARIABLE_VALUE"
+    mean = np.frombuffer(saved[key], np.float32)
+    assert np.abs(mean).min() > 0
+    # What evaluates later finds the same.
+    run = build.build(exp, training=False)
+    checkpoint.restore_for_inference(tmp_path / "whole", run.weights)
+    np.testing.assert_array_equal(run.model.get_layer("norm").moving_mean, mean)
+    assert {k: v for k, v in result["test"].items()} == {
+        k.removeprefix("test/"): v for k, v in run.evaluate().items()}
+
+
+def test_variables_of_the_same_name_are_refused():
+
+    def model():
+        images = tf_keras.Input([8, 8, 3])
+        x = tf_keras.layers.Flatten()(images)
+        return tf_keras.Model(images, tf_keras.layers.Add()([
+            tf_keras.layers.Dense(7, name=name)(x)
+            for name in ("encoderblock_0/LayerNorm_1",
+                         "encoderblock_0/LayerNorm_2")]))
+
+    with pytest.raises(ValueError, match="called 'encoderblock_0/LayerNorm_2/"):
+        build.build(dataclasses.replace(toy.EXPERIMENT, model=model))
 
 
 def test_steps_per_call_changes_nothing(uninterrupted, tmp_path):

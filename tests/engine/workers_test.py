@@ -2,10 +2,14 @@
 
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
+import tensorflow as tf
 
 from tests import workers
 from tests.engine import kill_test
@@ -102,3 +106,71 @@ def test_a_worker_that_never_comes_is_named(tmp_path):
     assert code == 1, log
     assert (f"After 1 s (strategies.multi_worker.timeout) these workers of "
             f"TF_CONFIG do not answer: worker 0 ({addresses[0]}).") in log
+
+
+def copy(workdir, there):
+    """A run's checkpoints and metrics, without its config."""
+    shutil.copytree(workdir / "checkpoints", there / "checkpoints")
+    shutil.copy(workdir / "metrics.jsonl", there)
+    return there
+
+
+@pytest.mark.slow
+def test_one_device_and_several_workers_read_each_others_checkpoints(
+        tmp_path, monkeypatch):
+    halved = "--gin_bindings=optim.adamw.first_moment = 'bfloat16'"
+    name = "slots/first/head.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+
+    def steps(count):
+        monkeypatch.setattr(sys.modules[__name__], "TRAIN", [
+            *arguments, halved,
+            f"--gin_bindings=experiment.Experiment.total_steps = {count}"])
+
+    def assert_done(ends, workdir, start, end):
+        for code, log in ends:
+            assert code == 0, log
+            assert (f"from step {start}." in log) == bool(start)
+        assert checkpoint.steps(workdir)[-1] == end
+        assert tf.train.load_checkpoint(
+            f"{workdir}/checkpoints/ckpt-{end}").get_variable_to_dtype_map()[
+                name] == tf.bfloat16
+
+    arguments = TRAIN
+    steps(4)
+    first = tmp_path / "together"
+    assert_done(workers.end_all(start(first, first)), first, 0, 4)
+    steps(6)
+    alone = copy(first, tmp_path / "alone")
+    done = subprocess.run(
+        [sys.executable, *TRAIN, f"--workdir={alone}", "--gin_bindings="
+         "experiment.Experiment.strategy = @strategies.one_device"],
+        cwd=kill_test.ROOT, capture_output=True, text=True, check=False)
+    assert_done([(done.returncode, done.stderr)], alone, 4, 6)
+    steps(8)
+    again = copy(alone, tmp_path / "again")
+    assert_done(workers.end_all(start(again, again)), again, 6, 8)
+
+
+BROKEN = """
+import dataclasses, sys
+from tests import toy
+from tests.evaluators import corrupt_test
+from tfvit import launch, trainer
+from tfvit.distribute import strategies
+exp = dataclasses.replace(
+    toy.EXPERIMENT, strategy=strategies.multi_worker,
+    train_source=lambda: corrupt_test.source(bad=29, count=32))
+launch.run_words(lambda words: trainer.train(exp, words[0]))
+"""
+
+
+@pytest.mark.slow
+def test_each_worker_names_its_own_file_that_is_broken(tmp_path):
+    # Worker 1 reads the odd numbers; the preview shows multiples of four.
+    addresses = workers.addresses(2)
+    ends = workers.end_all([
+        workers.Worker(["-c", BROKEN, tmp_path / "run"], addresses, i)
+        for i in range(2)])
+    assert [code for code, _ in ends] == [1, 1], ends
+    assert "Lost worker 1" in ends[0][1]
+    assert "Cannot decode file29.png" in ends[1][1]

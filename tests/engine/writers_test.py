@@ -135,6 +135,9 @@ def test_csv_is_a_table_that_goes_back_with_the_run(tmp_path):
 def test_metrics_that_are_gone_at_a_resume_are_named(tmp_path):
     with pytest.raises(ValueError, match="metrics.jsonl is missing.*step 20"):
         both(tmp_path, {"Jsonl": 300}, 20)
+    (tmp_path / "metrics.jsonl").write_text("cut off")
+    with pytest.raises(ValueError, match="has 7 bytes.*step 20 knows 300"):
+        both(tmp_path, {"Jsonl": 300}, 20)
 
 
 @pytest.mark.parametrize("writer, module", [("WandB", "wandb"),

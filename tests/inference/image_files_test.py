@@ -74,6 +74,20 @@ def test_names_that_are_not_utf8_have_rows_that_can_be_printed(tmp_path):
         assert image_files.contents(files[0]).numpy() == samples.encoded()
 
 
+@pytest.mark.parametrize("name", ["a[12].png", "a?.png", "*.png"])
+def test_a_file_or_folder_called_like_a_pattern_is_itself(tmp_path, name):
+    for folder in (tmp_path, tmp_path / "b[1]", tmp_path / "b1"):
+        folder.mkdir(exist_ok=True)
+        for file in (name, "a1.png"):
+            (folder / file).write_bytes(b"")
+    one = str(tmp_path / "b[1]" / name)
+    assert image_files.find([one]) == [one]
+    inside = sorted([one, str(tmp_path / "b[1]/a1.png")])
+    assert image_files.find([str(tmp_path / "b[1]")]) == inside
+    assert image_files.find([f"{tmp_path}/b[1]/*.png"][:1]) == (
+        [f"{tmp_path}/b[1]/*.png"] if name == "*.png" else inside)
+
+
 @pytest.mark.parametrize("word", ["nothing.jpg", "*.nothing"])
 def test_a_name_of_nothing_is_an_error(folder, word):
     with pytest.raises(FileNotFoundError, match="no pattern of images"):

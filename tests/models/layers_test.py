@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import layers
+from tfvit.models import tokens
 from tfvit.models import vit
 
 
@@ -163,7 +164,7 @@ def test_sincos2d_rejects_widths_without_four_quarters(width):
 
 
 def test_class_token_comes_first_and_is_named_after_the_files():
-    layer = layers.ClassToken(name="cls")
+    layer = tokens.ClassToken(name="cls")
     y = layer(tf.ones([2, 3, 4]))
     assert layer.cls.name == "cls:0"
     np.testing.assert_array_equal(y[:, 0], np.zeros([2, 4]))

@@ -15,6 +15,7 @@ from tfvit.models import layers
 from tfvit.models import mixer
 from tfvit.models import resnet
 from tfvit.models import text_tower
+from tfvit.models import tokens
 from tfvit.models import vit
 
 HALF = {"mixed_bfloat16": ml_dtypes.bfloat16, "mixed_float16": np.float16}
@@ -128,8 +129,8 @@ def test_group_norm_does_not_round_its_parameters(policy):
 
 def test_positions_and_the_class_token_are_added_before_rounding(policy):
     x, exact = half([3, 5, 16], policy)
-    token = layers.ClassToken(name="class_token")
-    add = layers.PositionEmbedding(name="posembed_input")
+    token = tokens.ClassToken(name="class_token")
+    add = tokens.PositionEmbedding(name="posembed_input")
     assert add(token(x)).dtype == tf.as_dtype(HALF[policy])
     cls = RNG.standard_normal([1, 1, 16]).astype(np.float32)
     table = RNG.standard_normal([1, 6, 16]).astype(np.float32)
@@ -137,7 +138,7 @@ def test_positions_and_the_class_token_are_added_before_rounding(policy):
     add.set_weights([table])
     expected = np.concatenate([np.repeat(cls, 3, 0), exact], 1) + table
     _assert_rounded_once(add(token(x)), expected, policy)
-    constant = layers.PositionEmbedding(constant=table[:, :5])
+    constant = tokens.PositionEmbedding(constant=table[:, :5])
     _assert_rounded_once(constant(x), exact + table[:, :5], policy)
 
 

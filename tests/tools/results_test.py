@@ -39,6 +39,16 @@ def test_a_folder_of_runs_stands_for_them(runs):
         runs_lib.find([str(runs / "not_a_run")])
 
 
+@pytest.mark.parametrize("name", ["sweep[ab]", "sweep?", "*"])
+def test_a_folder_of_runs_may_be_called_like_a_pattern(runs, name):
+    for folder in (name, "sweepa"):
+        (runs / folder / "lr=[1]").mkdir(parents=True)
+        (runs / folder / "lr=[1]" / "config.gin").write_text("x.y = 1\n")
+    found = [str(runs / name / "lr=[1]")]
+    assert runs_lib.find([str(runs / name)]) == found
+    assert runs_lib.find(found) == found
+
+
 def test_rows_join_what_differs_with_the_last_metrics(runs):
     found = list(runs_lib.rows(runs_lib.find([str(runs)]), best=False))
     assert found == [

@@ -54,6 +54,28 @@ def read(records, split):
     return config.sources()[split]()
 
 
+@pytest.mark.parametrize("name", ["records[12]", "records?", "re*"])
+def test_records_may_lie_in_a_folder_called_like_a_pattern(folder, tmp_path,
+                                                           name):
+    for out, shards in (("records1", 2), (name, 3)):
+        convert(folder, tmp_path / out, f"--shards={shards}")
+        convert(folder, tmp_path / out, f"--shards={shards}")  # All is there.
+    assert len(list((tmp_path / "records1").iterdir())) == 2 * 2 + 3
+    for split, count in (("train", 14), ("val", 2)):
+        before = sources.folder(path=str(folder), split=split)
+        assert contents(read(tmp_path / name, split)) == contents(before)
+        # Not those beside it.
+        assert len(contents(sources.tfrecords(
+            pattern=f"{tmp_path}/{name}/{split}-*",
+            class_names=before.class_names))) == count
+    one = str(tmp_path / "records1" / "[tv]*")
+    os.rename(tmp_path / "records1" / "val-00000-of-00002.tfrecord", one)
+    assert len(contents(sources.tfrecords(
+        pattern=one, class_names=before.class_names))) == 1
+    with pytest.raises(ValueError, match="holds other files of train"):
+        convert(folder, tmp_path / name, "--shards=2")
+
+
 def test_records_equal_the_files_and_are_read_by_the_gin_file(folder, tmp_path):
     convert(folder, tmp_path, "--shards=3")
     for split, count in (("train", 14), ("val", 2)):

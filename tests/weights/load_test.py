@@ -232,3 +232,16 @@ def test_augreg_and_an_architecture_is_the_recommended_file(
         ",".join(columns) + "\n" + ",".join(row.values()) + "\n")
     load.from_npz(model, path="augreg/Ti_16")
     np.testing.assert_array_equal(values(model)["cls"], released["cls"])
+
+
+@pytest.mark.parametrize("name", ["w[12].npz", "w?.npz", "run:img", "a:b.npz"])
+def test_a_file_of_any_name_is_itself(tiny, values, tmp_path, name):
+    model = tiny()
+    load.to_npz(model, tmp_path / name)
+    expected = values(model)
+    for variable in model.weights:
+        variable.assign_add(tf.ones_like(variable))
+    load.to_npz(model, tmp_path / "w1.npz")  # Which two of them match.
+    load.from_npz(model, path=str(tmp_path / name), reset_head=False)
+    for key, value in values(model).items():
+        assert value.tobytes() == expected[key].tobytes()

@@ -182,6 +182,18 @@ def test_a_checkpoint_of_bert_is_found(where, tmp_path, bert_arrays, lit_bert,
         bert_arrays["bert/embeddings/LayerNorm/gamma"])
 
 
+@pytest.mark.parametrize("name", ["bert[12]", "be?t", "[b]ert1"])
+def test_bert_may_lie_in_a_folder_called_like_a_pattern(name, tmp_path,
+                                                        bert_arrays, lit_bert):
+    other = {key: 3 + array for key, array in bert_arrays.items()}
+    write(other, tmp_path / "bert1")
+    folder = write(bert_arrays, tmp_path / name)
+    towers.from_bert(lit_bert, path=str(folder), tower="txt")
+    np.testing.assert_array_equal(
+        names.variables(lit_bert)["txt/BertEncoder_0/layer_norm/scale"],
+        bert_arrays["bert/embeddings/LayerNorm/gamma"])
+
+
 def test_a_checkpoint_of_another_bert_is_explained(tmp_path, bert_arrays,
                                                    lit_bert):
     arrays = dict(bert_arrays)

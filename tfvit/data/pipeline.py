@@ -14,6 +14,7 @@ import socket
 import numpy as np
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.data.datasets import captions
 from tfvit.data.datasets import paths
 from tfvit.data.images import decoding
@@ -173,7 +174,7 @@ def blame(
                 name = paths.shown(record["name"].numpy())
                 return f"Cannot decode {name}: {reason} {_CORRUPT_ADVICE}"
     except tf.errors.OpError as error:
-        return f"Cannot read {decoding.reason(error)}"
+        return f"Cannot read {errors.reason(error)}"
     return None
 
 

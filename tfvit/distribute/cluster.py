@@ -37,6 +37,21 @@ def tasks(text):
     return others.pop(f"{job} {index}"), others
 
 
+def is_first(text):
+    """Whether TF_CONFIG, if there is any, makes this process the first worker.
+
+    That is the one which writes files.
+    """
+    try:
+        config = json.loads(text or "{}")
+        task = config.get("task", {})
+        chief = "chief" in config.get("cluster", {})
+        return (not task or task["type"] == "chief" or
+                (not chief and int(task["index"]) == 0))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return True  # Whoever needs it says what is wrong with it.
+
+
 def meet(own, others, timeout):
     """Waits until all other workers listen at their ports.
 

@@ -48,6 +48,8 @@ class Run:
       strategy: its tf.distribute.Strategy.
       model: tf_keras.Model.
       params: {published name: trainable variable of the model}.
+      statistics: {published name: variable of it that is not trainable}, such
+        as the moving averages of BatchNormalization.
       optimizer: optimize.optim.Optimizer.
       state: what training changes, a state.TrainState.
       source: of training examples.
@@ -58,9 +60,16 @@ class Run:
 
     def __init__(self, exp, strategy, model):
         self.exp = exp
+        self.shares = []  # tf.distribute.InputContexts of this process.
         self.strategy = strategy
         self.model = model
-        self.params = {names.of(v): v for v in model.trainable_variables}
+        self.params = _named(model.trainable_variables)
+        self.statistics = _named(model.non_trainable_variables)
+
+    @property
+    def weights(self):
+        """All variables of the model, {published name: variable}."""
+        return {**self.params, **self.statistics}
 
     @functools.cached_property
     def optimizer(self):
@@ -73,7 +82,8 @@ class Run:
         with self.strategy.scope():
             state = state_lib.TrainState(
                 self.params, self.optimizer, self.strategy, frozen=exp.frozen,
-                ema=exp.ema_decay is not None, loss_scale=scale)
+                ema=exp.ema_decay is not None, loss_scale=scale,
+                statistics=self.statistics)
         if exp.frozen:
             logging.info("Frozen: %d of %d parameters.",
                          len(self.params) - len(state.trained),
@@ -113,10 +123,15 @@ class Run:
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""
         exp = self.exp
-        return iter(self.strategy.distribute_datasets_from_function(
-            lambda context: exp.train_data(
+        self.shares = []
+
+        def pipe(context):
+            self.shares.append(context)
+            return exp.train_data(
                 source=self.source, batch_size=exp.batch_size, seed=exp.seed,
-                start_step=start, input_context=context)))
+                start_step=start, input_context=context)
+
+        return iter(self.strategy.distribute_datasets_from_function(pipe))
 
     def evaluate(self, poll=lambda: None, only=None):
         """Runs the evaluators: {"evaluator/metric": value}.
@@ -131,6 +146,20 @@ class Run:
             if only is None or name in only
             for metric, value in evaluator.run(poll).items()
         }
+
+
+def _named(variables):
+    """{published name: variable}; raises ValueError if two have the same."""
+    found = {}
+    for variable in variables:
+        name = names.of(variable)
+        if name in found:
+            raise ValueError(
+                f"Two variables of the model are called {name!r}, and only one "
+                "of them would be trained and saved: give their layers, or the "
+                "tf.Variables, names of their own.")
+        found[name] = variable
+    return found
 
 
 @contextlib.contextmanager

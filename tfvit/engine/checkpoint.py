@@ -12,6 +12,9 @@ import re
 from absl import logging
 import tensorflow as tf
 
+from tfvit import errors
+from tfvit import files
+
 
 class Memory(tf.train.experimental.PythonState):
     """What the loop remembers across restarts: a dict that JSON can hold."""
@@ -30,12 +33,8 @@ class Memory(tf.train.experimental.PythonState):
 
 def steps(workdir, best=False):
     """Sorted steps of the checkpoints in a run's directory."""
-    folder = _folder(workdir, best)
-    if not tf.io.gfile.isdir(folder):
-        return []
-    found = (re.fullmatch(r"ckpt-(\d+)\.index", name)
-             for name in tf.io.gfile.listdir(folder))
-    return sorted(int(match.group(1)) for match in found if match)
+    names = files.named(_folder(workdir, best), r"ckpt-\d+\.index")
+    return sorted(int(re.search(r"\d+", name)[0]) for name in names)
 
 
 def _folder(workdir, best):
@@ -47,16 +46,78 @@ def _prefix(workdir, step, best=False):
 
 
 def _remove(workdir, step, best=False):
-    files = tf.io.gfile.glob(_prefix(workdir, step, best) + ".*")
+    folder = _folder(workdir, best)
+    names = files.named(folder, rf"ckpt-{step}\..*")
     # The index goes first: without it the rest is no checkpoint any more.
-    for file in sorted(files, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(file)
+    for name in sorted(names, key=lambda name: not name.endswith(".index")):
+        tf.io.gfile.remove(os.path.join(folder, name))
 
 
-def _read(make, workdir, candidates):
+def _tidy_up(workdir):
+    """Removes what a process left that died while it saved or removed."""
+    for best in (False, True):
+        folder, whole = _folder(workdir, best), steps(workdir, best)
+        for name in files.named(folder, r".*_temp.*"):
+            tf.io.gfile.rmtree(os.path.join(folder, name))
+        for name in files.named(folder, r"ckpt-\d+\..*"):
+            if int(re.search(r"\d+", name)[0]) not in whole:
+                tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def _key(*names):
+    """TensorFlow's key of a variable, whose names have any signs."""
+    spelled = (name.replace(".", "..").replace("/", ".S") for name in names)
+    return f"{'/'.join(spelled)}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def _fit(tree, reader, *names):
+    """(tree that the file fits, [(variable, its stand-in there)]).
+
+    A checkpoint may hold a variable with another dtype than this process has.
+
+    Raises:
+      AssertionError: a variable is missing or of another shape.
+    """
+    shapes, dtypes = (reader.get_variable_to_shape_map(),
+                      reader.get_variable_to_dtype_map())
+    fitting, pairs = {}, []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            value, more = _fit(value, reader, *names, name)
+            pairs += more
+        elif not isinstance(value, Memory):
+            key, what = _key(*names, name), "/".join([*names, name])
+            if key not in shapes:
+                raise AssertionError(f"it has no {what}.")
+            if tuple(shapes[key]) != tuple(value.shape):
+                raise AssertionError(f"{what} is {tuple(shapes[key])} there "
+                                     f"and {tuple(value.shape)} here.")
+            if dtypes[key] != value.dtype:
+                with tf.device("CPU:0"):
+                    stand_in = tf.Variable(tf.zeros(shapes[key], dtypes[key]),
+                                           trainable=False)
+                pairs.append((value, stand_in))
+                value = stand_in
+        fitting[name] = value
+    return fitting, pairs
+
+
+def _read_one(choose, prefix):
+    """Reads variables, and a Memory, from a checkpoint."""
+    with files.plain(prefix) as readable:
+        reader = tf.train.load_checkpoint(readable)
+        tree, pairs = _fit(choose(reader.get_variable_to_shape_map()), reader)
+        status = tf.train.Checkpoint(**tree).read(readable)
+        # TensorFlow warns of unread slots else.
+        status.assert_existing_objects_matched().expect_partial()
+    for variable, stand_in in pairs:
+        variable.assign(tf.cast(stand_in, variable.dtype))
+
+
+def _read(choose, workdir, candidates):
     """Reads the first sound checkpoint of (step, best) pairs; returns its step.
 
-    `make(prefix)` gives the tf.train.Checkpoint to read a checkpoint with.
+    `choose(keys)` gives the dict of what to read of a checkpoint that has them.
 
     Raises:
       ValueError: there are candidates, and none is sound.
@@ -64,8 +125,7 @@ def _read(make, workdir, candidates):
     for step, best in candidates:
         prefix = _prefix(workdir, step, best)
         try:
-            status = make(prefix).read(prefix).assert_existing_objects_matched()
-            status.expect_partial()  # TensorFlow warns of unread slots else.
+            _read_one(choose, prefix)
             return step
         # A short file is an IndexError, a torn index a RuntimeError.
         except (tf.errors.OpError, IndexError, RuntimeError,
@@ -103,10 +163,10 @@ class Checkpoints:
         self._keep = keep
         self._live = {
             "step": state.step, "params": state.params, "slots": state.slots,
-            "ema": state.ema, "scale": state.scale
+            "ema": state.ema, "scale": state.scale,
+            "statistics": state.statistics
         }
-        self._checkpoint = tf.train.Checkpoint(**self._live,
-                                               memory=self.memory)
+        self._slot_dtypes = state.slot_dtypes
         self._copy = None
         self._thread = futures.ThreadPoolExecutor(1)
         self._pending = None
@@ -117,13 +177,11 @@ class Checkpoints:
         Raises:
           ValueError: there are checkpoints, and none can be read.
         """
-        for torn in tf.io.gfile.glob(
-                os.path.join(_folder(self._workdir, False), "*_temp*")):
-            if self._writes:
-                tf.io.gfile.rmtree(torn)  # Left by a process that died saving.
-        self.saved = _read(lambda _: self._checkpoint, self._workdir, [
-            (step, False) for step in reversed(steps(self._workdir))
-        ])
+        if self._writes:
+            _tidy_up(self._workdir)
+        self.saved = _read(
+            lambda _: {**self._live, "memory": self.memory}, self._workdir,
+            [(step, False) for step in reversed(steps(self._workdir))])
         return self.saved is not None
 
     def save(self):
@@ -165,20 +223,22 @@ class Checkpoints:
 
         def write():
             prefix = _prefix(self._workdir, step, best)
-            try:
+            with errors.writing(
+                    f"the checkpoint {prefix}", "With that mended, the same "
+                    "command continues the run from the checkpoint before."):
                 self._copy.write(prefix)
-            except tf.errors.OpError as error:
-                raise OSError(
-                    f"Cannot write the checkpoint {prefix}: {error.message} "
-                    "With that mended, the same command continues the run "
-                    "from the checkpoint before.") from error
-            tidy(step)
+                tidy(step)
 
         self._pending = self._thread.submit(write)
 
     def _take_copy(self):
         with tf.device("CPU:0"):
             values = tf.nest.map_structure(tf.identity, self._live)
+            # Whatever the devices need: any others can read this.
+            values["slots"] = {
+                slot: {name: tf.cast(value, self._slot_dtypes[slot][name])
+                       for name, value in slots.items()}
+                for slot, slots in values["slots"].items()}
             if self._copy is None:
                 self._copy = tf.train.Checkpoint(
                     **tf.nest.map_structure(
@@ -191,14 +251,14 @@ class Checkpoints:
         self._copy.memory.deserialize(self.memory.serialize())
 
 
-def restore_for_inference(workdir, params, which="last"):
+def restore_for_inference(workdir, weights, which="last"):
     """Reads the weights of a run into variables; returns the step.
 
     Of a run that kept moving averages of its weights, these are read.
 
     Args:
       workdir: directory of the run.
-      params: {published name: variable}.
+      weights: {published name: variable} of the model.
       which: "last", "best" or the step of a checkpoint that exists.
 
     Raises:
@@ -218,13 +278,12 @@ def restore_for_inference(workdir, params, which="last"):
             f"{workdir} has no checkpoint {which!r}. There are steps "
             f"{last or 'none'}, best {best or 'none'}.")
 
-    def weights(prefix):
-        saved = {key for key, _ in tf.train.list_variables(prefix)}
-        # The way TensorFlow spells the names of dictionary entries.
-        spelled = lambda k: k.replace(".", "..").replace("/", ".S")
-        ema = {k: v for k, v in params.items() if
-               f"ema/{spelled(k)}/.ATTRIBUTES/VARIABLE_VALUE" in saved}
-        return tf.train.Checkpoint(ema=ema, params={
-            k: v for k, v in params.items() if k not in ema})
+    def choose(saved):
+        chosen = {"ema": {}, "statistics": {}, "params": {}}
+        for name, variable in weights.items():
+            group = next((group for group in ("ema", "statistics")
+                          if _key(group, name) in saved), "params")
+            chosen[group][name] = variable
+        return chosen
 
-    return _read(weights, workdir, candidates)
+    return _read(choose, workdir, candidates)

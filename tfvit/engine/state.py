@@ -19,10 +19,14 @@ class TrainState:
         all of them.
       ema: {name in trained: its moving average}; empty without averaging.
       scale: variables of optimize.loss_scale; empty without loss scaling.
+      statistics: {name: variable} of what no gradient changes, such as the
+        moving averages of BatchNormalization.
+      slot_dtypes: {slot name: {name: dtype}} as the optimizer has them, in
+        which checkpoints hold the slots.
     """
 
     def __init__(self, params, optimizer, strategy, *, frozen=None, ema=False,
-                 loss_scale=None):
+                 loss_scale=None, statistics=None):
         """Makes the variables beside `params`.
 
         Args:
@@ -32,6 +36,7 @@ class TrainState:
           frozen: regular expression for whole names that are not trained.
           ema: whether to keep moving averages; see start_averages.
           loss_scale: the first one; None for no loss scaling.
+          statistics: see above.
 
         Raises:
           ValueError: `frozen` matches nothing, or everything.
@@ -41,7 +46,8 @@ class TrainState:
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.params = params
         self.trained = optim.unfrozen(params, frozen)
-        self.slots = {}
+        self.statistics = statistics or {}
+        self.slots, self.slot_dtypes = {}, {}
         self.ema = {
             name: tf.Variable(tf.zeros(v.shape), trainable=False,
                               name=f"ema/{name}")
@@ -51,10 +57,11 @@ class TrainState:
                       loss_scale_lib.variables(loss_scale))
         for name, variable in self.trained.items():
             for slot, (shape, dtype) in optimizer.slots(variable.shape).items():
+                self.slot_dtypes.setdefault(slot, {})[name] = dtype
                 if isinstance(strategy,
                               tf.distribute.MultiWorkerMirroredStrategy):
                     # Its first broadcast has no bfloat16 kernel; float32 holds
-                    # the rounded values just as well.
+                    # the rounded values just as well. Checkpoints do not.
                     dtype = tf.float32
                 self.slots.setdefault(slot, {})[name] = tf.Variable(
                     tf.zeros(shape, dtype), trainable=False,

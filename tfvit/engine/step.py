@@ -104,6 +104,12 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                                    lambda grads: grads)
         return {**metrics, **update(grads, step, scale)}
 
+    # Statistics that each replica would keep for itself, such as those of
+    # BatchNormalization. Their mean, which is what counts, stays the same; but
+    # a checkpoint has room for one value.
+    apart = [v for v in state.statistics.values() if v.dtype.is_floating and
+             v.synchronization == tf.VariableSynchronization.ON_READ]
+
     fused, update = (tf.function(f, jit_compile=jit) for f in (fused, update))
 
     @tf.autograph.experimental.do_not_convert
@@ -122,7 +128,11 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
             metrics, grads = direction(
                 batch, step, context.replica_id_in_sync_group, scale,
                 lambda grads: _mean(context, ({}, grads), weights)[1])
-            metrics, grads = _mean(context, (metrics, grads), weights)
+            local = [tf.convert_to_tensor(v) for v in apart]
+            metrics, (grads, common) = _mean(
+                context, (metrics, (grads, local)), weights)
+            for variable, value in zip(apart, common):
+                variable.assign(value)
             metrics.update(update(grads, step, scale))
         state.step.assign_add(1)
         return metrics

@@ -17,6 +17,7 @@ import uuid
 
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.data.images import decoding
 
 
@@ -45,7 +46,7 @@ class _Lines(_Writer):
         self._size = 0
 
     def append(self, text):
-        with tf.io.gfile.GFile(self._path, "ab") as f:
+        with _writing(self._path), tf.io.gfile.GFile(self._path, "ab") as f:
             f.write(text.encode())
         self._size += len(text.encode())
 
@@ -62,11 +63,17 @@ class _Lines(_Writer):
                     "--workdir.")
             with tf.io.gfile.GFile(self._path, "rb") as f:
                 lines = f.read(position)
+            if len(lines) < position:
+                raise ValueError(
+                    f"{self._path} has {len(lines)} bytes, of which the "
+                    f"checkpoint of step {step} knows {position}: put back "
+                    "what it was, or take a new --workdir.")
         # Beside it first: killed in between, the run loses no line.
         partial = f"{self._path}.part"
-        with tf.io.gfile.GFile(partial, "wb") as f:
-            f.write(lines)
-        tf.io.gfile.rename(partial, self._path, overwrite=True)
+        with _writing(self._path):
+            with tf.io.gfile.GFile(partial, "wb") as f:
+                f.write(lines)
+            tf.io.gfile.rename(partial, self._path, overwrite=True)
         self._size = len(lines)
 
 
@@ -101,10 +108,11 @@ class TensorBoard(_Writer):
         self._events = None
 
     def rewind(self, position, step):
-        tf.io.gfile.makedirs(self._workdir)
-        self.close()
-        self._take_back(step)
-        self._events = tf.summary.create_file_writer(self._workdir)
+        with _writing(self._workdir):
+            tf.io.gfile.makedirs(self._workdir)
+            self.close()
+            self._take_back(step)
+            self._events = tf.summary.create_file_writer(self._workdir)
 
     def close(self):
         if self._events:
@@ -134,16 +142,16 @@ class TensorBoard(_Writer):
                     wall_time=time.time(), **event).SerializeToString())
 
     def scalars(self, step, values):
-        with self._events.as_default(step=step):
+        with _writing(self._workdir), self._events.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-        self._events.flush()
+            self._events.flush()
 
     def images(self, step, name, images):
         images = tf.clip_by_value((images + 1.0) / 2.0, 0.0, 1.0)
-        with self._events.as_default(step=step):
+        with _writing(self._workdir), self._events.as_default(step=step):
             tf.summary.image(name, images, max_outputs=len(images))
-        self._events.flush()
+            self._events.flush()
 
 
 class WandB(_Writer):
@@ -227,6 +235,11 @@ class Mlflow(_Writer):
 
     def scalars(self, step, values):
         self._mlflow.log_metrics(values, step=step)
+
+
+def _writing(path):
+    return errors.writing(path, "With that mended, the same command continues "
+                          "the run from its last checkpoint.")
 
 
 def _missing(package, who):

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit import experiment
+from tfvit import files
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts as prompts_lib
 from tfvit.data import tokenizers  # noqa: F401, loads exported ones' ops.
@@ -104,7 +105,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
                       training=False)
     model = run.model
     if is_run:
-        step = checkpoint_lib.restore_for_inference(where, run.params,
+        step = checkpoint_lib.restore_for_inference(where, run.weights,
                                                     checkpoint)
     else:
         exp.init(model)
@@ -221,7 +222,8 @@ def _signatures(where, options):
                             for version in reversed(saved.versions(where)))]:
         if tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
             logging.info("Loading %s.", folder)
-            model = tf.saved_model.load(folder)
+            with files.plain(folder) as readable:
+                model = tf.saved_model.load(readable)
             # Through the model, without which the functions lose its variables.
             return {name: functools.partial(_call, model, name)
                     for name in model.signatures}

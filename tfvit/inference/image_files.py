@@ -1,13 +1,12 @@
 """Applies a model's signature to files of images, in batches."""
 
-import glob
-import os
 import time
 
 from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tfvit import files as files_lib
 from tfvit.data.datasets import paths
 from tfvit.data.datasets import walking
 
@@ -33,8 +32,7 @@ def find(words):
         elif tf.io.gfile.exists(paths.encoded(word)):
             found = [word]
         else:
-            found = sorted(tf.io.gfile.glob(word) if "://" in word else glob.
-                           glob(word, recursive=True))
+            found = files_lib.matching(word)
         if not found:
             raise FileNotFoundError(
                 f"{word} is no image, no pattern of images and no folder with "

@@ -5,6 +5,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import layers
+from tfvit.models import tokens
 
 CLASSIFIERS = ("token", "gap", "unpooled", "token_unpooled")
 
@@ -61,12 +62,12 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
     x, grid = _patches(x, patch_size, width, image_size)
     with_token = classifier in ("token", "token_unpooled")
     constant = sincos2d(grid, width) if posemb == "sincos2d" else None
-    add_posemb = layers.PositionEmbedding(constant=constant,
+    add_posemb = tokens.PositionEmbedding(constant=constant,
                                           name="Transformer/posembed_input")
     if constant is not None:
         x = add_posemb(x)
     if with_token:
-        x = layers.ClassToken(name="class_token")(x)
+        x = tokens.ClassToken(name="class_token")(x)
     if constant is None:
         x = add_posemb(x)
     x = layers.Dropout(dropout_rate, salt="posembed_input")(x)

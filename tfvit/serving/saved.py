@@ -8,6 +8,7 @@ import uuid
 from absl import logging
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.data import class_names as class_names_lib
 from tfvit.serving import warmup
 
@@ -59,10 +60,11 @@ def new_version(out, step, fill):
     """Makes OUT/VERSION/ of what fill(folder) writes; returns its path."""
     # No number, so that a server that watches the folder does not load it.
     folder = os.path.join(out, f".unfinished-{uuid.uuid4().hex}")
-    tf.io.gfile.makedirs(folder)
     try:
-        fill(folder)
-        return _publish(folder, out, step)
+        with errors.writing(out):
+            tf.io.gfile.makedirs(folder)
+            fill(folder)
+            return _publish(folder, out, step)
     finally:
         if tf.io.gfile.exists(folder):
             tf.io.gfile.rmtree(folder)

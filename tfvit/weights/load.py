@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import re
 
 from absl import logging
@@ -102,6 +103,8 @@ def to_npz(model, path):
 
 def split_subtree(path):
     """Splits "file.npz:img" into ("file.npz", "img")."""
+    if os.path.exists(path):
+        return path, None
     return re.fullmatch(r"(.*?)(?::([A-Za-z_]\w*))?", path).groups()
 
 

@@ -15,6 +15,8 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+from tfvit import errors
+
 _BFLOAT16 = np.dtype("V2")  # As numpy stores it.
 # Deflate cannot do better than this (zlib's manual), so more is a lie.
 _MAX_DEFLATE_RATIO = 1032
@@ -114,6 +116,11 @@ def save(path, tree):
     replaced whole or not at all. One array at a time is held in memory.
     """
     path = os.fspath(path)
+    with errors.writing(path):
+        _save(path, tree)
+
+
+def _save(path, tree):
     if "://" in path:
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, "weights.npz")

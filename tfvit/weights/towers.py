@@ -7,6 +7,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tfvit import files
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import names
@@ -86,13 +87,14 @@ def from_bert(model, *, path, tower=None):
       ValueError: it is broken or does not fit; says which arrays, as
         load.from_npz.
     """
-    file = _Checkpoint(_find(path))
+    path = _find(path)
     positions = names.variables(model, tower).get(
         "BertEncoder_0/embedder/embedders_position_ids/embedding")
-    load.from_arrays(
-        model, file, tower=tower,
-        canonicalise=lambda shapes: _canonicalise(
-            shapes, None if positions is None else positions.shape[0]))
+    with files.plain(path) as readable:
+        load.from_arrays(
+            model, _Checkpoint(path, readable), tower=tower,
+            canonicalise=lambda shapes: _canonicalise(
+                shapes, None if positions is None else positions.shape[0]))
 
 
 def _find(path):
@@ -113,10 +115,11 @@ class _Checkpoint:
       shapes: {name: shape} of all arrays of numbers.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, readable):
+        """`readable` is what files.plain makes of the path."""
         self.path = path
         try:
-            self._reader = tf.train.load_checkpoint(path)
+            self._reader = tf.train.load_checkpoint(readable)
         except (tf.errors.OpError, ValueError) as error:
             raise ValueError(f"{path} is no intact TensorFlow checkpoint: "
                              f"{error}") from error

@@ -4,6 +4,7 @@ import urllib.error
 import pytest
 
 from tfvit.data.datasets import builders
+from tfvit.data.datasets import sources
 
 
 def fake_builder(download_and_prepare):
@@ -62,3 +63,13 @@ def test_a_missing_package_is_named(monkeypatch):
 
     with pytest.raises(ValueError, match="pip install parser"):
         builders.prepare(fake_builder(fail), True, manual_dir=None, config=None)
+
+
+@pytest.mark.parametrize("name", ["data[12]", "data?", "*/data"])
+def test_a_folder_in_which_tfds_finds_nothing_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="data_dir = .*pattern. Rename"):
+        sources.tfds(name="cifar10", split="train",
+                     data_dir=str(tmp_path / name))
+    assert not list(tmp_path.iterdir())
+    builders.check_folder(None)
+    builders.check_folder("gs://bucket/data (1)")

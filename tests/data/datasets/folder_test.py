@@ -292,3 +292,18 @@ def test_home_is_found_by_its_sign(tmp_path, monkeypatch):
     config.parse(["gin/folder.gin"], ["FOLDER = '~/x'", "NUM_CLASSES = 2",
                                       "train/sources.folder.split = 'train'"])
     assert config.sources()["train"]().num_examples == 2
+
+
+def test_folders_called_like_patterns_and_slices_are_themselves(tmp_path):
+    root = tmp_path / "photos[12]"
+    write(root, "train[1]/a/1.png", "train[1]/b?/1.png", "train[:50%]/a/2.png",
+          "train[:50%]/b?/2.png", "train[:50%]/b?/3[4].png", "train/a/9.png",
+          "train/b?/8.png")
+    write(tmp_path / "photos1", "train/a/7.png", "train/b/7.png")
+    assert listing(root, "train[1]") == {
+        "train[1]/a/1.png": "a", "train[1]/b?/1.png": "b?"}
+    assert set(listing(root, "train[:50%]")) == {
+        "train[:50%]/a/2.png", "train[:50%]/b?/2.png",
+        "train[:50%]/b?/3[4].png"}
+    assert set(listing(root, "train[0%:]")) == {
+        "train/a/9.png", "train/b?/8.png"}

@@ -87,6 +87,15 @@ def test_a_column_names_the_split_and_classes_are_those_of_all(write):
         read(path, "test")
 
 
+def test_a_split_of_the_table_may_be_called_like_a_slice(write):
+    path = write("image,label,split\na.png,x,fold[1]\nb.png,y,fold[:50%]\n",
+                 "table[1].csv")
+    assert read(path, "fold[1]") == [("a.png", "x")]
+    assert read(path, "fold[:50%]") == [("b.png", "y")]
+    with pytest.raises(ValueError, match="neither a name nor a slice"):
+        read(path, "fold[2]")
+
+
 def test_slices_take_a_share_of_each_class_and_do_not_overlap(write, tmp_path):
     rows = [f"{i}.png,{'cat' if i % 2 else 'dog'}" for i in range(40)]
     path = write("\n".join(["image,label", *rows]))

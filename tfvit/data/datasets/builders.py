@@ -1,13 +1,35 @@
 """What can be missing of a dataset of TFDS, told in a sentence each."""
 import contextlib
+import difflib
+import re
 import urllib.error
 import urllib.request
 
 from absl import logging
 import tensorflow as tf
 
+from tfvit import files
+
 # Seconds. TFDS itself retries for minutes and logs every attempt.
 _PATIENCE = 10
+
+
+def missing(name: str, error: Exception, known: list[str]) -> str:
+    """What to say of a dataset that is none of the `known` ones."""
+    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
+    reason = str(error).splitlines()[0]
+    return (f"sources.tfds.name = {name!r}: {reason} "
+            f"Closest names: {', '.join(close) or 'none'}.")
+
+
+def check_folder(data_dir: str | None):
+    """Raises ValueError for a folder in which TFDS would find nothing."""
+    if data_dir and re.search(files.SIGNS, str(data_dir)):
+        raise ValueError(
+            f"sources.tfds.data_dir = {data_dir!r}: TensorFlow Datasets takes "
+            "the signs * ? [ \\ for a pattern. Rename the folder, or make a "
+            "link to it that has none of them, and set sources.tfds.data_dir "
+            "(DATA_DIR) to that.")
 
 
 def prepare(builder, download: bool, *, manual_dir: str | None, config):

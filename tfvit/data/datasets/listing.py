@@ -1,4 +1,5 @@
 """Finds the images of a folder that sorts them by class."""
+from collections.abc import Sequence
 import hashlib
 import os
 import re
@@ -25,13 +26,13 @@ def find(path: str, split: str, splits: bool | None = None) -> tuple[
       ValueError: there is no such folder or split, no image in it, or fewer
         than two classes; or it is not certain which folders are classes.
     """
-    base, low, high = parse(split, f"sources.folder.split = {split!r}")
     path = paths.home(path)
     if not tf.io.gfile.isdir(path):
         raise ValueError(f"sources.folder.path = {path!r} is not a folder.")
     walk = walking.Walk()
     inside = walk.folders(path, aliases=True)
-    parts = _splits(walk, path, base, inside, "[" in split, splits)
+    base, low, high = parse(split, f"sources.folder.split = {split!r}", inside)
+    parts = _splits(walk, path, base, inside, base != split, splits)
     if parts:
         root = os.path.join(path, base)
         # Over all splits: a class that one of them lacks must not shift the
@@ -39,7 +40,7 @@ def find(path: str, split: str, splits: bool | None = None) -> tuple[
         by_part = {part: walk.folders(os.path.join(path, part))
                    for part in parts}
         class_names = sorted(set().union(*by_part.values()))
-    elif "[" in split and not splits:
+    elif base != split and not splits:
         root = path
         class_names = walk.folders(path)
         by_part = {"": class_names}
@@ -173,12 +174,17 @@ def _alike(path, by_part, class_names):
                 "rename their folders alike.")
 
 
-def parse(split: str, knob: str) -> tuple[str, int, int]:
+def parse(split: str, knob: str,
+          existing: Sequence[str] = ()) -> tuple[str, int, int]:
     """Parses 'name' or 'name[a%:b%]' into (name, a, b).
+
+    What is one of the `existing` names is that one, however it looks.
 
     Raises:
       ValueError: it is neither; begins with `knob`.
     """
+    if split in existing:
+        return split, 0, 100
     match = re.fullmatch(r"([^\[\]]+)(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?", split)
     low, high = (int(match[2] or 0), int(match[3] or 100)) if match else (0, 0)
     if not 0 <= low < high <= 100:

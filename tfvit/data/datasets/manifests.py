@@ -225,8 +225,9 @@ def select(path: str, rows: Sequence[tuple], split: str | None, root: str,
     if split is None:
         return list(rows)
     knob = f"{user}.split = {split!r}"
-    base, low, high = listing.parse(split, knob)
-    if splits := sorted({str(row[3]) for row in rows if row[3] is not None}):
+    splits = sorted({str(row[3]) for row in rows if row[3] is not None})
+    base, low, high = listing.parse(split, knob, splits)
+    if splits:
         _check_splits(path, rows, images, column, notes)
         rows = [row for row in rows if str(row[3]) == base]
         if not rows:

@@ -4,7 +4,23 @@ from collections.abc import Sequence
 from absl import logging
 import tensorflow as tf
 
+from tfvit import files as files_lib
+from tfvit.data.datasets import paths
+
 _CYCLE = 16  # Files open at a time, as in TFDS.
+
+
+def find(pattern: str) -> list[str]:
+    """Lists the files of a pattern, or the one of that very name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    files = files_lib.matching(paths.home(pattern))
+    if not files:
+        raise ValueError(f"sources.tfrecords.pattern = {pattern!r} matches no "
+                         "file.")
+    return files
 
 
 def examples(files: Sequence[str], *, image_key: str, label_key: str,

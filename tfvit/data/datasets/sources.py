@@ -1,6 +1,5 @@
 """Where labelled images come from; source.py says what a source can do."""
 from collections.abc import Callable, Sequence
-import difflib
 
 import numpy as np
 import tensorflow as tf
@@ -46,12 +45,14 @@ def tfds(*,
       ValueError: there is no such dataset, split or feature, or it cannot be
         prepared; says how to get it.
     """
-    manual_dir = paths.home(manual_dir)
+    data_dir, manual_dir = paths.home(data_dir), paths.home(manual_dir)
+    builders.check_folder(data_dir)
     try:
-        builder = tensorflow_datasets.builder(name,
-                                              data_dir=paths.home(data_dir))
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     except (AssertionError, ValueError) as error:
-        raise ValueError(_no_builder(name, error)) from None
+        raise ValueError(builders.missing(
+            name, error, tensorflow_datasets.list_builders(
+                with_community_datasets=False))) from None
     if not builder.is_prepared():
         builders.prepare(builder,
                          download,
@@ -173,7 +174,8 @@ def tfrecords(*,
     """Reads TFRecord files of tf.train.Example.
 
     Args:
-      pattern: of file names, such as "gs://bucket/train-*".
+      pattern: of file names, such as "gs://bucket/train-*". A file or folder
+        that has the signs of a pattern in its own name comes first.
       class_names: of the labels 0, 1, ...; or else:
       class_names_file: text file with one class name a line.
       image_key: feature that holds the bytes of an image file.
@@ -186,10 +188,7 @@ def tfrecords(*,
     Raises:
       ValueError: no file or class, or a label that is none of the classes.
     """
-    files = sorted(tf.io.gfile.glob(paths.home(pattern)))
-    if not files:
-        raise ValueError(f"sources.tfrecords.pattern = {pattern!r} matches no "
-                         "file.")
+    files = records.find(pattern)
     if (class_names is None) == (class_names_file is None):
         raise ValueError("Set one of sources.tfrecords.class_names and "
                          "sources.tfrecords.class_names_file.")
@@ -286,11 +285,8 @@ def _files(class_names, files, labels, notes=()):
 
     def fetch(index):
         file = files[index]
-        return {
-            "image": tf.io.read_file(file),
-            "label": labels[index],
-            "name": file
-        }
+        return {"image": tf.io.read_file(file), "label": labels[index],
+                "name": file}
 
     return source.Indexed(num_examples=len(files),
                           class_names=class_names,
@@ -302,11 +298,3 @@ def _lines(path):
     """Reads the lines of a text file that are not blank."""
     with tf.io.gfile.GFile(paths.home(path)) as lines:
         return [line.strip() for line in lines if line.strip()]
-
-
-def _no_builder(name, error):
-    known = tensorflow_datasets.list_builders(with_community_datasets=False)
-    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
-    reason = str(error).splitlines()[0]
-    return (f"sources.tfds.name = {name!r}: {reason} "
-            f"Closest names: {', '.join(close) or 'none'}.")

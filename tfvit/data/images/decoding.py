@@ -1,12 +1,12 @@
 """From encoded records to images, with a seed for each, corrupt ones or not."""
 from collections.abc import Callable, Mapping, Sequence
 import inspect
-import re
 import sys
 
 import numpy as np
 import tensorflow as tf
 
+from tfvit import errors
 from tfvit.data.images import ops as ops_lib
 
 
@@ -101,16 +101,7 @@ def error(image) -> str | None:
             ops_lib.decode(image)
         return None
     except tf.errors.OpError as complaint:
-        return reason(complaint)
-
-
-def reason(complaint: tf.errors.OpError) -> str:
-    """Returns what TensorFlow complains about, without where."""
-    # {{function_node ...}} What is wrong [Op:DecodeImage], or
-    # Error in user-defined ...: Iterator::...: What is wrong \n [[{{node ...}}]]
-    text = re.sub(r"^({{.*?}} *)?(Error in user-.*?Iterator::\S*: )?"
-                  r"| *\[Op:.*$|\s*\[\[{{[^]]*\]\]", "", complaint.message)
-    return text.rstrip(".") + "."
+        return errors.reason(complaint)
 
 
 def is_random(op: Callable) -> bool:

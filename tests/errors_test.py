@@ -1,0 +1,129 @@
+"""TensorFlow's errors, in a sentence for the user."""
+
+import errno
+import os
+import sys
+
+import pytest
+import tensorflow as tf
+
+from tests import toy
+from tfvit import config
+from tfvit import errors
+from tfvit import launch
+from tfvit import trainer
+
+
+def caught(call):
+    with pytest.raises((tf.errors.OpError, OSError)) as error:
+        call()
+    return error.value
+
+
+def write(path):
+    with tf.io.gfile.GFile(path, "w") as f:
+        f.write("x" * 100_000)
+
+
+def out_of_memory():
+    raise tf.errors.ResourceExhaustedError(
+        None, None, "OOM when allocating tensor with shape[9]\nand more")
+
+
+def full_disk():
+    return caught(lambda: write("/dev/full"))  # Its writes fail with ENOSPC.
+
+
+@pytest.mark.parametrize("text, memory", [
+    ("OOM when allocating tensor with shape[512,197,768]", True),
+    ("Out of memory while trying to allocate 34359738368 bytes.", True),
+    ("Failed to allocate request for 2.00GiB (2147483648B) on device", True),
+    ("Ran out of memory in memory space hbm.", True),
+    ("/data/memory/x; No space left on device", False),
+    ("/memory/allocated/x; Disk quota exceeded", False),
+    ("/oom/x; Too many open files", False),
+    ("Error executing an HTTP request: HTTP response code 429", False),
+])
+def test_a_full_device_is_no_full_disk(text, memory):
+    error = tf.errors.ResourceExhaustedError(None, None, text)
+    assert errors.is_memory(error) == memory
+    assert ("out of memory" in errors.sentence(error)) == memory
+
+
+def test_what_tensorflow_says_of_a_full_disk_is_kept():
+    error = full_disk()
+    assert isinstance(error, tf.errors.ResourceExhaustedError)
+    assert not errors.is_memory(error)
+    assert errors.sentence(error) == (
+        f"/dev/full; {os.strerror(errno.ENOSPC)}. (TensorFlow: resource "
+        "exhausted)")
+
+
+def test_what_tensorflow_says_of_tensors_is_one_line_with_the_op():
+    error = caught(lambda: tf.reshape(tf.zeros([6]), [4]))
+    said = errors.sentence(error)
+    assert "6 values" in said and said.endswith(
+        "(TensorFlow: invalid argument, in Reshape)")
+    assert "{{" not in said and "\n" not in said
+
+    def python():
+        with open("/dev/full", "w", encoding="ascii") as f:
+            f.write("x" * 100_000)
+
+    for cause in (lambda: write("/dev/full"), python):
+        with pytest.raises(OSError) as error:
+            with errors.writing("/dev/full", "Make room."):
+                cause()
+        assert str(error.value) == (
+            f"Cannot write /dev/full: {os.strerror(errno.ENOSPC)}. Make room.")
+
+
+@pytest.mark.parametrize("call, said", [
+    (lambda: write("/nowhere/x"), "/nowhere/x; No such file"),
+    (lambda: write("what://ever"), "'what' not implemented"),
+    (lambda: tf.io.gfile.makedirs("/proc/version/x"), "/proc/version"),
+    (lambda: tf.io.gfile.listdir("/nowhere"), "/nowhere. (TensorFlow: not f"),
+    (lambda: tf.linalg.inv(tf.zeros([2, 2])), "not invertible"),
+    (out_of_memory, "A device is out of memory: OOM when allocating"),
+    (lambda: write("/dev/full"), "No space left on device"),
+])
+def test_no_error_of_tensorflow_reaches_the_user_as_a_trace(
+        call, said, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "argv", ["test"])
+    with pytest.raises(SystemExit) as end:
+        launch.run_words(lambda words: call())
+    assert end.value.code == 1
+    (record,) = [record for record in caplog.records
+                 if record.levelname == "ERROR"]
+    assert said in record.getMessage()
+    assert not record.exc_info and "\n" not in record.getMessage()
+
+
+def test_a_full_disk_stops_a_run_with_a_sentence(tmp_path):
+    # The writer makes metrics.jsonl by renaming this.
+    os.symlink("/dev/full", tmp_path / "metrics.jsonl.part")
+    with pytest.raises(OSError) as error:
+        trainer.train(toy.EXPERIMENT, tmp_path)
+    assert str(error.value) == (
+        f"Cannot write {tmp_path}/metrics.jsonl: No space left on device. "
+        "With that mended, the same command continues the run from "
+        "its last checkpoint.")
+
+
+def test_a_full_disk_below_training_is_no_full_device(tmp_path, monkeypatch):
+    error = full_disk()
+
+    def run(*_):
+        raise error
+
+    monkeypatch.setattr(trainer.loop, "run", run)
+    with pytest.raises(OSError, match="No space left.*continues .*step 0"):
+        trainer.train(toy.EXPERIMENT, tmp_path)
+
+
+def test_a_workdir_below_a_file_is_refused_with_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Cannot write .*file.*--workdir"):
+        trainer.train(toy.EXPERIMENT, tmp_path / "file" / "run")
+    with pytest.raises(OSError, match="Cannot write .*config.gin.*--workdir"):
+        config.save("", tmp_path / "file" / "run", started=False)

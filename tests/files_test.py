@@ -1,0 +1,80 @@
+"""Names that look like patterns mean themselves, first."""
+
+import glob
+import os
+
+import pytest
+import tensorflow as tf
+
+from tfvit import files
+
+# Each as a pattern means the file `seed1`, which lies beside it.
+NAMES = ["seed[12]", "seed?", "s*", "seed[!2]", "[s]eed1"]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """folders(name): folders of that name and of `seed1`, with an a.png each.
+    """
+
+    def make(name):
+        for folder in (name, "seed1"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "a.png").write_text(folder)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_exists_comes_before_the_pattern(folders, name):
+    root = folders(name)
+    # The fault needs names that are patterns of their neighbour.
+    assert f"{root}/seed1" in glob.glob(f"{root}/{name}")
+    assert files.matching(root / name) == [f"{root}/{name}"]
+    assert files.matching(f"{root}/{name}/*.png") == [f"{root}/{name}/a.png"]
+    (root / name / "a.png").unlink()
+    assert files.matching(f"{root}/{name}/*.png") == []
+    os.rmdir(root / name)
+    assert files.matching(f"{root}/{name}/*.png") == [f"{root}/seed1/a.png"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "back\\slash", "a]b", "plain"])
+def test_tensorflow_reads_what_lies_in_a_folder_of_any_name(folders, name):
+    root = folders(name)
+    prefix = f"{root}/{name}/ckpt[1].x"
+    module = tf.Module()
+    module.v = tf.Variable(5.0)
+    module.double = tf.function(lambda: 2.0 * module.v, input_signature=[])
+    tf.train.Checkpoint(v=module.v).write(prefix)
+    tf.saved_model.save(module, f"{root}/{name}/saved")
+    module.v.assign(7.0)
+    # One of the same name lies in the folder that the pattern means.
+    tf.train.Checkpoint(v=module.v).write(f"{root}/seed1/ckpt[1].x")
+    tf.saved_model.save(module, f"{root}/seed1/saved")
+    with files.plain(prefix) as readable:
+        assert tf.train.load_variable(
+            readable, "v/.ATTRIBUTES/VARIABLE_VALUE") == 5.0
+        tf.train.Checkpoint(v=module.v).read(
+            readable).assert_existing_objects_matched()
+    assert module.v.numpy() == 5.0
+    with files.plain(f"{root}/{name}/saved") as readable:
+        loaded = tf.saved_model.load(readable)
+    assert loaded.double().numpy() == 10.0
+
+
+def test_a_readable_path_of_nothing_is_of_nothing(folders):
+    root = folders("seed[12]")
+    with files.plain(f"{root}/seed[12]/ckpt-1") as readable:
+        with pytest.raises(tf.errors.NotFoundError):
+            tf.train.load_checkpoint(readable)
+    with files.plain(f"{root}/seed[3]/ckpt-1") as readable:
+        with pytest.raises(tf.errors.NotFoundError):
+            tf.train.load_checkpoint(readable)
+
+
+def test_names_are_matched_whole_and_sorted(folders):
+    root = folders("seed[12]")
+    assert files.named(root, r"seed\d") == ["seed1"]
+    assert files.named(root, ".*") == ["seed1", "seed[12]"]
+    assert files.named(root / "nothing", ".*") == []

@@ -1,0 +1,97 @@
+"""One training process for a workdir: WORKDIR/.lock.
+
+The lock is the kernel's (flock) and ends with the process, however that ends;
+the file, which says who has it, stays.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+
+from absl import logging
+import tensorflow as tf
+
+from tfvit import errors
+
+_PATIENCE = 5.0  # Seconds: one that was killed may take a while to end.
+_PAUSE = 0.1
+_held = {}  # Real path of a workdir -> open file.
+
+
+def take(workdir):
+    """Locks a workdir until this process ends, or `held` does; True if new.
+
+    Of several workers of a run, who share its workdir, only the first should.
+
+    Raises:
+      OSError: another process trains there, or nothing can be written there.
+    """
+    path = os.path.join(workdir, ".lock")
+    place = os.path.realpath(workdir)
+    if place in _held:
+        return False
+    with errors.writing(path, "Choose another --workdir."):
+        tf.io.gfile.makedirs(workdir)
+        if "://" in str(workdir):
+            _unlocked(workdir, "buckets have no locks")
+            return False
+        file = open(path, "a+", encoding="utf-8")  # Kept open.
+    try:
+        _lock(file, workdir)
+    except BaseException:
+        file.close()
+        raise
+    _held[place] = file
+    return True
+
+
+@contextlib.contextmanager
+def held(workdir):
+    """Inside, this process has the lock of a workdir."""
+    new = take(workdir)
+    try:
+        yield
+    finally:
+        if new:
+            _held.pop(os.path.realpath(workdir)).close()
+
+
+def _lock(file, workdir):
+    since = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            if time.monotonic() - since > _PATIENCE:
+                raise OSError(
+                    f"{workdir} is being trained by {_owner(file)}. Wait for "
+                    "it to end, or end it, or choose another --workdir."
+                ) from error
+            time.sleep(_PAUSE)
+        except OSError as error:
+            _unlocked(workdir, f"its file system has no locks: {error}")
+            return
+    file.truncate(0)
+    json.dump({"host": socket.gethostname(), "pid": os.getpid(),
+               "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}, file)
+    file.flush()
+
+
+def _owner(file):
+    """Who has the lock, as far as the file says."""
+    file.seek(0)
+    try:
+        owner = json.load(file)
+        return (f"process {owner['pid']} on {owner['host']} since "
+                f"{owner['since']}")
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _unlocked(workdir, why):
+    logging.warning("%s is not locked (%s): start no second run there.",
+                    workdir, why)
