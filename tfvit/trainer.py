@@ -72,7 +72,7 @@ def train(exp, workdir):
         config.check_bindings_used()
     training.writers.rewind(training.memory.get("writers", {}), training.step)
     training.writers.images(training.step, "train/batch", decoding.on_device(
-        exp.device_ops, pipeline.preview(exp.train_data, run.source, exp.seed)))
+        exp.device_ops, pipeline.preview(run.train_data, run.source, exp.seed)))
     try:
         last = loop.run(training, todo)
     except tf.errors.ResourceExhaustedError as error:
