@@ -5,14 +5,21 @@ import json
 import os
 import subprocess
 import sys
+import types
 
+from absl import flags
+from absl.testing import flagsaver
 import numpy as np
 from PIL import Image
 import pytest
+import tensorflow as tf
 
 from tests import lit_gin
+from tests.serving import convert_test
 from tests.serving import samples
+from tfvit import export
 from tfvit.models import vit
+from tfvit.serving import convert
 from tfvit.weights import names
 from tfvit.weights import npz
 
@@ -115,3 +122,91 @@ tokenizers.wordpiece.vocab = '{tmp_path}/vocab.txt'
     np.testing.assert_allclose(sum(scores), 1, rtol=1e-5)
     np.testing.assert_allclose(
         scores, [entry["score"] for entry in answers[1]["classes"]], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory):
+    """(a finished model, a folder with 30 images in each of its 7 classes).
+
+    Sorted, the first 200 files are not of all classes evenly.
+    """
+    server, images, labels = convert_test.brightness(210)
+    root = tmp_path_factory.mktemp("bright")
+    for i, (image, label) in enumerate(zip(images, labels)):
+        folder = root / f"class {label}"
+        folder.mkdir(exist_ok=True)
+        pixels = ((image + 1) * 127.5).round().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return types.SimpleNamespace(
+        tokenizer=None, server=lambda: server, step=3, config="",
+        class_names=samples.NAMES, record=lambda: {}), root
+
+
+def export_file(model, out, kind, *words, **more):
+    """The report of an exported file."""
+    with flagsaver.flagsaver():
+        flags.FLAGS(["export", f"--out={out}", f"--format={kind}",
+                     *(f"--samples={word}" for word in words),
+                     *(f"--{k}={v}" for k, v in more.items())])
+        export._export_file(model)  # pylint: disable=protected-access
+    return json.loads((out / "3" / "export.json").read_text())[kind]
+
+
+@pytest.mark.parametrize("words", [
+    ["{}"], ["{}/*/*.png"], [f"{{}}/class {i}" for i in (6, *range(6))]])
+def test_int8_is_made_from_all_classes_and_compared_on_other_images(
+        bright, words, tmp_path, caplog):
+    model, root = bright
+    caplog.set_level("INFO", logger="absl")
+    report = export_file(model, tmp_path, "tflite_int8",
+                         *(word.format(root) for word in words))
+    assert report["images"] == 105 and report["same_class"] > 0.95
+    assert report["original_accuracy"] == 1.0 and report["accuracy"] > 0.95
+    assert "105 of 210 files, from 7 folders, to compare on" in caplog.text
+    assert "105 of 210 files, from 7 folders, to find" in caplog.text
+
+
+@pytest.mark.parametrize("words, message", [
+    (["{}/class 0"], "shows one class of 7"),
+    (["{}/class 3/*.png"], "shows one class of 7"),
+    (["{}/class 1/*1.png"], "of .* files .*there must be 10 of them"),
+])
+def test_int8_without_the_classes_is_refused_and_not_written(
+        bright, words, message, tmp_path):
+    model, root = bright
+    with pytest.raises(ValueError, match=message):
+        export_file(model, tmp_path, "tflite_int8",
+                    *(word.format(root) for word in words))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("tflite_int8", "only .*% of 105 images get the same class .* less than "
+     "90.0%"),
+    ("tflite_float16", "differs from the Keras model by"),
+    ("tflite", "differs from the Keras model by")])
+def test_a_file_that_is_bad_is_not_written(bright, kind, message, tmp_path,
+                                           monkeypatch):
+    model, root = bright
+
+    def rolled(server, kind, images, calibration):
+        del kind, calibration
+        logits = server.logits(tf.constant(images))["logits"].numpy()
+        return b"a file", np.roll(logits, 1, axis=1)
+
+    monkeypatch.setattr(convert, "_tflite", rolled)
+    with pytest.raises(ValueError, match=f"{message}.* Nothing is written. "
+                       ".*tflite_float16 .*min_same_class, now 0.9"):
+        export_file(model, tmp_path, kind, str(root))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["tflite", "tflite_float16", "onnx"])
+def test_other_formats_are_compared_on_all_classes(bright, kind, tmp_path):
+    if kind == "onnx":
+        pytest.importorskip("tf2onnx")
+    model, root = bright
+    report = export_file(model, tmp_path, kind, str(root))
+    assert report["images"] == 200 and report["same_class"] == 1.0
+    # Of 7 classes evenly, all of which the model knows.
+    assert report["original_accuracy"] == report["accuracy"] == 1.0

@@ -12,6 +12,7 @@ import os
 import re
 import socket
 
+from absl import logging
 import gin
 import tensorflow as tf
 
@@ -27,6 +28,7 @@ ROOT = (_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, "gin")) else
         os.path.dirname(_PACKAGE))
 _PACKAGES = ("data", "distribute", "engine", "evaluators", "models", "optimize",
              "weights")
+_MAY_CHANGE = re.compile(r"\bskip_corrupt = ")  # Told to runs that stop there.
 
 
 @functools.lru_cache(maxsize=None)
@@ -91,6 +93,8 @@ def of(workdir):
 def save(config, workdir, *, started, keep=False):
     """Writes WORKDIR/config.gin, or checks that it says the same.
 
+    It may say something else about skipping corrupt files: that is written.
+
     Args:
       config: what `parse` returned.
       workdir: directory of the run.
@@ -108,7 +112,9 @@ def save(config, workdir, *, started, keep=False):
         new = _lines(config)
         changes = [*(("-", line) for line in saved if line not in new),
                    *(("+", line) for line in new if line not in saved)]
-        if changes:
+        if changes and all(_MAY_CHANGE.search(line) for _, line in changes):
+            logging.info("Changed: %s", " ".join(map("".join, changes)))
+        elif changes:
             # A binding's old value beside its new one.
             changes.sort(key=lambda change: change[1].split(" = ")[0])
             raise ValueError(
@@ -116,8 +122,9 @@ def save(config, workdir, *, started, keep=False):
                 f"{path} (-):\n" + "\n".join(map("".join, changes)) +
                 "\nTo continue that run, take the change back; to start "
                 "another one, choose a new --workdir.")
-        return
-    if keep and tf.io.gfile.exists(path):
+        else:
+            return
+    elif keep and tf.io.gfile.exists(path):
         return
     with errors.writing(path, "Choose another --workdir."):
         tf.io.gfile.makedirs(workdir)
@@ -135,8 +142,7 @@ def sources():
     scope, as the files in gin/data set it.
     """
     found = {}
-    bound = gin.config._CONFIG  # pylint: disable=protected-access
-    for (scope, selector), arguments in bound.items():
+    for (scope, selector), arguments in _bindings().items():
         owner = selector.split(".")[-1]
         for argument, value in arguments.items():
             if argument == "source" or argument.endswith("_source"):
@@ -153,6 +159,9 @@ def settings(function):
     """The {parameter: value} that gin, or functools.partial, gives it."""
     if isinstance(function, functools.partial):
         return function.keywords
+    for reference in gin.config.iterate_references(_bindings()):
+        if reference.scoped_configurable_fn is function:
+            function = reference.scoped_selector  # Gin forgets the scope else.
     try:
         return gin.get_bindings(function)
     except ValueError:  # Gin does not know it.
@@ -165,26 +174,26 @@ def check_bindings_used():
     A binding counts as read once its function has run, so this is called when
     everything is built and the train step is traced.
     """
-    # Gin has no public way to ask.
-    bound = gin.config._CONFIG  # pylint: disable=protected-access
     read = gin.config._OPERATIVE_CONFIG  # pylint: disable=protected-access
     dead = []
-    for (scope, selector), arguments in bound.items():
+    for (scope, selector), arguments in _bindings().items():
         used = set()
         for (other, same), values in read.items():
             if same == selector and (other == scope or
                                      other.startswith(scope + "/") or
                                      not scope):
                 used |= set(values)
-        dead += [
-            f"{scope}/{selector}.{a}".lstrip("/")
-            for a in arguments
-            if a not in used
-        ]
+        dead += [f"{scope}/{selector}.{a}".lstrip("/")
+                 for a in arguments if a not in used]
     if dead:
         raise ValueError(
             "Gin bindings that nothing reads (delete them, or mend the name "
             "or scope):\n  " + "\n  ".join(sorted(dead)))
+
+
+def _bindings():
+    """{(scope, selector): {parameter: value}}; gin has no public way to ask."""
+    return gin.config._CONFIG  # pylint: disable=protected-access
 
 
 def _parse(files, bindings):

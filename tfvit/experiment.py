@@ -48,6 +48,10 @@ class Experiment:
         batch go through on the device, after train_data. [@ops.value_range]
         there, instead of at the end of pipeline.train.ops, lets uint8 travel
         to the device, a quarter of the bytes.
+      skip_corrupt: skip and count images that do not decode, in training and
+        in all evaluators, instead of stopping. Where one of these has a
+        skip_corrupt of its own, such as pipeline.train.skip_corrupt, that one
+        decides.
       mix: (batch, seed) -> batch, one of images.mixup: mixes the images
         of a replica's batch and their labels. Or None.
       gradients: one of optimize.gradients.
@@ -110,6 +114,7 @@ class Experiment:
     init: Optional[Callable[..., None]] = None
     objective: Callable[..., Any] = objectives.Supervised
     device_ops: Sequence[Callable[..., Any]] = ()
+    skip_corrupt: bool = False
     mix: Optional[Callable[..., Any]] = None
     gradients: Callable[..., Any] = gradients_lib.plain
     accum_steps: int = 1
@@ -165,9 +170,11 @@ class Experiment:
         if not 1 <= self.loss_scale < 2.0**127:
             raise ValueError(f"Experiment.loss_scale={self.loss_scale!r} must "
                              "be at least 1, and finite.")
-        if not isinstance(self.tf32, bool):
-            raise ValueError(f"Experiment.tf32={self.tf32!r} must be True or "
-                             "False.")
+        for name in ("tf32", "skip_corrupt"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f"Experiment.{name}={value!r} must be True or "
+                                 "False.")
         if self.jit not in (True, False, "auto"):
             raise ValueError(f"Experiment.jit={self.jit!r} must be True, False "
                              "or 'auto'.")

@@ -7,7 +7,8 @@
 writes exports/b16/VERSION/, a SavedModel for TensorFlow Serving, and prints how
 to serve it. VERSION is the checkpoint's step, or the next free number. With
 --format=tflite, tflite_float16, tflite_int8 or onnx it is the model alone, from
-preprocessed images to logits, compared with the original on --samples.
+preprocessed images to logits, compared with the original on --samples: nothing
+is written where they differ too much.
 
     python -m tfvit.export --npz=lit/LiT-B16B --out=exports/lit
 
@@ -21,6 +22,7 @@ import re
 
 from absl import app
 from absl import flags
+from absl import logging
 import numpy as np
 import tensorflow as tf
 
@@ -54,8 +56,15 @@ _FORMAT = flags.DEFINE_enum(
     "format", "savedmodel", ("savedmodel", *convert.FORMATS), "What to write.")
 _SAMPLES = flags.DEFINE_multi_string(
     "samples", [], "Images, folders or patterns: to compare other formats on, "
-    "and to find the ranges of tflite_int8, which needs about 100.")
-_MAX_SAMPLES = 200
+    "and, half of them, to find the ranges of tflite_int8, which needs 100 or "
+    "more, of all classes. As many are drawn from each folder as can be.")
+_MIN_SAME_CLASS = flags.DEFINE_float(
+    "min_same_class", 0.9, "Share of --samples that must get the same class "
+    "from the file as from the original.", lower_bound=0.0, upper_bound=1.0)
+_MAX_SAMPLES = 200  # For each of the two uses.
+_MIN_SAMPLES = 10
+_ONE_CLASS = 0.9  # Share of the model's answers, which are not all right.
+_BATCH = 64
 
 
 def main(words):
@@ -77,7 +86,19 @@ def _export_file(trained):
                          "alone: export this one, of images and texts, as "
                          "--format=savedmodel.")
     server = trained.server()
-    data, report = convert.convert(server, _FORMAT.value, _samples(server))
+    if server.num_classes is None:
+        raise ValueError(f"--format={_FORMAT.value} is for models that end in "
+                         "one row of logits: export this one, without head or "
+                         "without pooling, as --format=savedmodel.")
+    images = _samples(server, trained.class_names)
+    try:
+        data, report = convert.convert(server, _FORMAT.value, **images)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Nothing is written. --format=tflite_float16 is nearer to "
+            "the original than tflite_int8, whose --samples should be 100 or "
+            "more, of all classes; --min_same_class, now "
+            f"{_MIN_SAME_CLASS.value}, says what is near enough.") from error
     path = saved.write_file(
         data, kind=_FORMAT.value, out=_OUT.value, step=trained.step,
         class_names=trained.class_names, config=trained.config,
@@ -85,18 +106,91 @@ def _export_file(trained):
     print(f"Wrote {path}\nAgainst the original: {json.dumps(report)}")
 
 
-def _samples(server):
-    """Images of --samples, or else noise: float32 [N, H, W, 3] in [-1, 1]."""
+def _samples(server, class_names):
+    """Arguments of convert.convert: what to compare on, and how near.
+
+    Images are those of --samples, or else noise.
+    """
+    int8 = _FORMAT.value == "tflite_int8"
     if not _SAMPLES.value:
-        if _FORMAT.value == "tflite_int8":
+        if int8:
             raise ValueError("--format=tflite_int8 needs --samples=FOLDER with "
                              "about 100 images as the model will see.")
         rng = np.random.default_rng(0)
-        return rng.uniform(-1, 1, [4, *server.image_shape]).astype(np.float32)
-    files = image_files.find(_SAMPLES.value)[:_MAX_SAMPLES]
-    images, error = server.preprocess(
-        tf.stack([image_files.contents(file) for file in files]))
-    return images.numpy()[error.numpy() == b""]
+        return {"images": rng.uniform(
+            -1, 1, [4, *server.image_shape]).astype(np.float32)}
+    files = image_files.find(_SAMPLES.value)
+    ranges, held_out = image_files.halves(files, _MAX_SAMPLES, class_names)
+    if not int8:  # Nothing is to be held out.
+        held_out = (held_out + ranges)[:_MAX_SAMPLES]
+    found = dict(zip(("images", "labels"), _read(
+        server, held_out, class_names, files, "to compare on")))
+    if int8:
+        found["calibration"], _ = _read(server, ranges, class_names, files,
+                                        "to find the ranges of tflite_int8")
+        _check_classes(server, found)
+    return {**found, "min_same_class": _MIN_SAME_CLASS.value}
+
+
+def _read(server, chosen, class_names, files, purpose):
+    """(images [N, H, W, 3], class numbers [N] or None) of the sound files.
+
+    Raises:
+      ValueError: there are not enough of them.
+    """
+    least = _MIN_SAMPLES if _FORMAT.value == "tflite_int8" else 1
+    rows = [(file, *row) for file, row in _preprocessed(server, chosen)]
+    sound = [(file, image) for file, image, error in rows if not error]
+    for file, _, error in rows:
+        if error:
+            logging.warning("--samples: %s is left out: %s", file, error)
+    folders = {os.path.dirname(file) for file, _ in sound}
+    logging.info("--samples: %d of %d files, from %d folders, %s.", len(sound),
+                 len(files), len(folders), purpose)
+    if len(sound) < least:
+        raise ValueError(
+            f"--samples={','.join(_SAMPLES.value)} gives {len(sound)} of "
+            f"{len(files)} files {purpose}; there must be {least} of them"
+            f"{', and as many others to compare on' * (least > 1)}.")
+    names = [image_files.class_of(file, class_names) for file, _ in sound]
+    labels = None if None in names else np.array(
+        [class_names.index(name) for name in names])
+    return np.stack([image for _, image in sound]), labels
+
+
+def _preprocessed(server, files):
+    """Yields (file, (image, error))."""
+
+    def read(image_bytes):
+        images, error = server.preprocess(image_bytes)
+        return {"image": images, "error": error}
+
+    for file, row in image_files.run(read, files, batch_size=_BATCH):
+        yield file, (row["image"], row["error"])
+
+
+def _check_classes(server, found):
+    """Raises ValueError where the samples are of one class, or nearly so.
+
+    By the names of their folders, or else as the model sees them.
+    """
+    classes, there = found["labels"], server.num_classes
+    if classes is None:
+        images = np.concatenate([found["images"], found["calibration"]])
+        logits = server.logits(tf.constant(images))["logits"].numpy()
+        classes = logits.argmax(-1)
+    counts = np.unique(classes, return_counts=True)[1]
+    if there > 1 and (len(counts) == 1 or found["labels"] is None and
+                      counts.max() > _ONE_CLASS * len(classes)):
+        raise ValueError(
+            f"--samples={','.join(_SAMPLES.value)} shows one class of {there} "
+            f"({counts.max()} of {len(classes)} images). The ranges of "
+            "tflite_int8 would fit that one, and nothing would show it: give "
+            "images of all classes, best in a folder for each.")
+    if len(counts) < min(there, len(classes)) / 2:
+        logging.warning("--samples=%s shows %d of %d classes: the ranges of "
+                        "tflite_int8 may not fit the others.",
+                        ",".join(_SAMPLES.value), len(counts), there)
 
 
 def _export_saved_model(trained):

@@ -91,7 +91,7 @@ def _train(run, workdir, chief):
         training.writers.images(
             training.step, "train/batch", decoding.on_device(
                 exp.device_ops,
-                pipeline.preview(exp.train_data, run.source, exp.seed)))
+                pipeline.preview(run.train_data, run.source, exp.seed)))
     try:
         last = loop.run(training, todo)
     except tf.errors.OpError as error:

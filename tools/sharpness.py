@@ -35,7 +35,7 @@ def measure(run, *, examples, batch_size, radii):
         name=trained.name, model=trained.model, ops=trained.ops, jit=False,
         strategy=tf.distribute.get_strategy(), source=exp.train_source,
         loss=exp.loss, batch_size=batch_size,
-        num_batches=-(-examples // batch_size))
+        num_batches=-(-examples // batch_size), skip_corrupt=exp.skip_corrupt)
     return evaluator.top_eigenvalue(), evaluator.along(radii)[0]
 
 

@@ -14,6 +14,7 @@ table marks the run whose --metric is best after the last step; choose by a
 validation split, and report what `test` says of the run so chosen.
 """
 
+import dataclasses
 import itertools
 import os
 import re
@@ -122,18 +123,19 @@ def plan(grid, folder, metric, *, elsewhere=False):
 
 def _check_metric(exp, name, metric, elsewhere):
     """Raises ValueError unless the evaluator of that name gives the metric."""
-    strategy = tf.distribute.get_strategy()
+    exp = dataclasses.replace(
+        exp, evaluators={name: exp.evaluators[name]}, evaluator_every={},
+        best_metric=None, jit=False)
     try:
-        model = build.build(exp, strategy=strategy, training=False).model
-        evaluator = exp.evaluators[name](name=name, model=model, jit=False,
-                                         strategy=strategy)
+        evaluators = build.build(exp, strategy=tf.distribute.get_strategy(),
+                                 training=False).evaluators
     except (ValueError, OSError) as error:
         if not elsewhere:
             raise
         logging.warning("--metric=%s is not checked, for evaluator %r cannot "
                         "be made on this machine: %s", metric, name, error)
         return
-    metrics.check_name("--metric", metric, {name: evaluator})
+    metrics.check_name("--metric", metric, evaluators)
 
 
 def command(files, bindings, workdir):

@@ -1,5 +1,6 @@
 """Tests of applying runs, exports and published files to images."""
 
+import collections
 import os
 
 from absl import flags
@@ -211,3 +212,55 @@ def test_a_classifier_cannot_choose_among_new_names():
     with pytest.raises(ValueError, match="needs a LiT"):
         finished.zeroshot(samples.server().signatures(), ["cat"],
                            prompts=["{}"])
+
+
+def tree(**counts):
+    """Paths of files 0.png, 1.png, ... in folders of so many."""
+    return [f"data/{folder}/{i}.png" for folder, count in counts.items()
+            for i in range(count)]
+
+
+def folders(files):
+    return collections.Counter(file.split("/")[1] for file in files)
+
+
+@pytest.mark.parametrize("counts, most, expected", [
+    # Half of each class, as many as can be of each.
+    ({"a": 100, "b": 100}, 20, {"a": 10, "b": 10}),
+    ({"a": 1_000, "b": 8, "c": 1_000}, 34, {"a": 15, "b": 4, "c": 15}),
+    ({"a": 1_000}, 200, {"a": 200}),
+    ({"a": 6, "b": 6}, 200, {"a": 3, "b": 3}),
+])
+def test_two_samples_have_as_many_of_each_class_as_can_be(counts, most,
+                                                          expected):
+    files = tree(**counts)
+    one, other = image_files.halves(files, most)
+    assert folders(one) == folders(other) == expected
+    assert len({*one, *other}) == len(one) + len(other)  # None is in both.
+    assert {*one, *other} <= {*files}
+    assert (one, other) == image_files.halves(files[::-1], most)
+    if len(files) >= 20:
+        assert (one, other) != image_files.halves(files, most, seed=1)
+
+
+def test_of_more_classes_than_samples_the_choice_is_random():
+    one, other = image_files.halves(
+        tree(**{f"{i:03}": 4 for i in range(500)}), 100)
+    for files in (one, other):
+        assert len(folders(files)) == 100
+        # Of sorted ones, the first 100 would have a mean of 49.5.
+        assert 200 < np.mean([int(name) for name in folders(files)]) < 300
+
+
+def test_classes_of_one_file_are_shared_out():
+    one, other = image_files.halves(tree(**{f"{i}": 1 for i in range(40)}), 100)
+    assert len(one) == len(other) == 20
+
+
+def test_a_folder_with_the_name_of_a_class_counts_at_any_depth():
+    files = [f"data/cat/session{i}/{j}.png" for i in range(9) for j in range(9)]
+    files += [f"data/dog/{j}.png" for j in range(40)]
+    one, _ = image_files.halves(files, 20, ["cat", "dog"])
+    assert folders(one) == {"cat": 10, "dog": 10}
+    assert image_files.class_of("train/dog/x/cat.png", ["cat", "dog"]) == "dog"
+    assert image_files.class_of("train/bird/1.png", ["cat", "dog"]) is None

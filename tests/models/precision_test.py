@@ -166,9 +166,10 @@ def test_embeddings_of_tokens_are_added_before_rounding(policy):
                                   "text"])
 def test_what_follows_the_encoder_is_float32(name, policy):
     if name == "mixer":
-        model = mixer.mixer(num_classes=5, image_size=16, patch_size=4, width=16,
-                            depth=0, tokens_mlp_dim=4, channels_mlp_dim=4,
-                            head_initializer="lecun_normal")
+        model = mixer.mixer(
+            num_classes=5, image_size=16, patch_size=4, width=16, depth=0,
+            tokens_mlp_dim=4, channels_mlp_dim=4,
+            head_initializer="lecun_normal")
     elif name == "text":
         model = text_tower.text_transformer(
             num_classes=5, vocab_size=9, max_len=4, width=16, depth=0,

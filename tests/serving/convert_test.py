@@ -4,9 +4,11 @@ from numpy import testing
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.serving import samples
 from tfvit.serving import convert
+from tfvit.serving import graph
 
 IMAGES = np.random.default_rng(0).uniform(
     -1, 1, [3, 16, 16, 3]).astype(np.float32)
@@ -52,6 +54,57 @@ def test_the_file_that_is_written_is_the_one_compared():
 
 def test_a_file_that_differs_is_an_error(monkeypatch):
     monkeypatch.setattr(convert, "_tflite",
-                        lambda server, kind, images: (b"", np.ones([3, 7])))
+                        lambda server, kind, images, _: (b"", np.ones([3, 7])))
     with pytest.raises(ValueError, match="differs from the Keras model by"):
         convert.convert(samples.server(), "tflite", IMAGES)
+
+
+def brightness(count=140):
+    """(server, images [count, 16, 16, 3], labels): the class is how bright.
+
+    The weights are by hand: of the classes' brightnesses c, the nearest one to
+    the mean m has the largest 2 c m - c^2.
+    """
+    inputs = tf_keras.Input([16, 16, 3])
+    x = tf_keras.layers.Flatten()(inputs)
+    x = tf_keras.layers.Dense(8, "relu")(x)
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(7, name="head")(x))
+    c = np.arange(7) / 3 - 1
+    mean, nearest = np.zeros([768, 8]), np.zeros([8, 7])
+    mean[:, 0], mean[:, 1] = 1 / 768, -1 / 768
+    nearest[0], nearest[1] = 60 * c, -60 * c
+    model.set_weights([mean, np.zeros(8), nearest, -30 * c**2])
+    labels = np.arange(count) % 7
+    noise = np.random.default_rng(0).normal(scale=0.05, size=[count, 16, 16, 3])
+    images = (noise + c[labels][:, None, None, None]).clip(-1, 1)
+    return graph.Server(model=model, ops=samples.OPS, class_names=samples.NAMES
+                        ), images.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("one", [0, 3, 6])
+def test_int8_with_the_ranges_of_one_class_is_refused(one):
+    server, images, labels = brightness()
+    with pytest.raises(ValueError, match="tflite_int8 file is too different.* "
+                       "of 70 images .* less than 90.0%"):
+        convert.convert(server, "tflite_int8", images[1::2],
+                        calibration=images[labels == one], min_same_class=0.9)
+
+
+def test_int8_with_the_ranges_of_all_classes_keeps_the_accuracy():
+    server, images, labels = brightness()
+    data, report = convert.convert(
+        server, "tflite_int8", images[1::2], calibration=images[::2],
+        labels=labels[1::2], min_same_class=0.9)
+    assert report["original_accuracy"] == 1.0
+    # By an interpreter of the test's own, on all images.
+    interpreter = tf.lite.Interpreter(model_content=data)
+    source = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(source, images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source, images)
+    interpreter.invoke()
+    logits = interpreter.get_tensor(
+        interpreter.get_output_details()[0]["index"])
+    assert np.mean(logits.argmax(1) == labels) > 0.95
+    assert report["accuracy"] == pytest.approx(
+        np.mean((logits.argmax(1) == labels)[1::2]))

@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import inspect
 
 from absl import logging
 import tensorflow as tf
 import tf_keras
 
+from tfvit import config
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
 from tfvit.weights import names
@@ -53,6 +55,7 @@ class Run:
       optimizer: optimize.optim.Optimizer.
       state: what training changes, a state.TrainState.
       source: of training examples.
+      train_data: the experiment's, which skips what it says is to be skipped.
       objective: one of optimize.objectives.
       evaluators: {name: evaluator}.
       train_step: see step.make_train_step.
@@ -102,10 +105,15 @@ class Run:
                                   mix=self.exp.mix)
 
     @functools.cached_property
+    def train_data(self):
+        return _skipping(self.exp, self.exp.train_data, "Experiment.train_data")
+
+    @functools.cached_property
     def evaluators(self):
         return {
-            name: make(name=name, model=self.model, strategy=self.strategy,
-                       jit=self.exp.jit)
+            name: _skipping(self.exp, make, f"evaluator {name!r}")(
+                name=name, model=self.model, strategy=self.strategy,
+                jit=self.exp.jit)
             for name, make in self.exp.evaluators.items()
         }
 
@@ -127,7 +135,7 @@ class Run:
 
         def pipe(context):
             self.shares.append(context)
-            return exp.train_data(
+            return self.train_data(
                 source=self.source, batch_size=exp.batch_size, seed=exp.seed,
                 start_step=start, input_context=context)
 
@@ -171,6 +179,20 @@ def precision_policy(precision):
         yield
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
+
+
+def _skipping(exp, make, what):
+    """`make`, told to skip what does not decode where the experiment says so.
+    """
+    if not exp.skip_corrupt or "skip_corrupt" in config.settings(make):
+        return make
+    takes = inspect.signature(make).parameters.values()
+    if not any(p.name == "skip_corrupt" or p.kind is p.VAR_KEYWORD
+               for p in takes):
+        logging.warning("Experiment.skip_corrupt: %s has no argument "
+                        "skip_corrupt, and decides by itself.", what)
+        return make
+    return functools.partial(make, skip_corrupt=True)
 
 
 def _warn_of_long_average(exp):

@@ -46,7 +46,7 @@ def sums(*, name, batches, batch_sums, poll):
       ValueError: names the example that fails to decode.
     """
     totals = {}
-    with _blaming(batches):
+    with blaming(batches):
         for values in _each(name, batches, batch_sums, poll):
             for key, value in values.items():
                 totals[key] = totals.get(key, 0.0) + float(value)
@@ -68,7 +68,7 @@ def rows(*, name, batches, batch_rows, poll):
       ValueError: see sums.
     """
     parts, corrupt = {}, []
-    with _blaming(batches):
+    with blaming(batches):
         for values in _each(name, batches, batch_rows, poll):
             valid = values.pop("mask").numpy() > 0
             if "corrupt" in values:
@@ -95,7 +95,7 @@ def take_corrupt(found):
 
 
 @contextlib.contextmanager
-def _blaming(batches):
+def blaming(batches):
     """Turns a failure inside into a ValueError that names what fails to decode.
     """
     try:

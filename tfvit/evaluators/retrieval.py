@@ -16,7 +16,9 @@ class Retrieval:
     are read once at the start, to find the image with the most.
 
     Args:
-      name, strategy, jit, ops, batch_size: see classification.Classification.
+      name, strategy, jit, ops, batch_size, skip_corrupt: see
+        classification.Classification. The captions of what is skipped are
+        left out, too.
       model: as models.lit.lit makes it.
       source: () -> source of images with captions.
       tokenizer: one of data.tokenizers.
@@ -32,7 +34,7 @@ class Retrieval:
     """
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
-                 tokenizer, ks=(1, 5, 10)):
+                 tokenizer, ks=(1, 5, 10), skip_corrupt=False):
         self.ops = ops
         self.tokenizer = tokenizer
         self._name = name
@@ -40,7 +42,7 @@ class Retrieval:
         self.metric_names = (
             *(f"{direction}_recall@{k}"
               for direction in ("img2txt", "txt2img") for k in ks),
-            "examples", "captions")
+            "examples", "captions", *base.corrupt_name(skip_corrupt))
         source = source()
         if source.class_names:
             raise ValueError(f"Evaluator {name!r} needs a source of captions, "
@@ -48,7 +50,7 @@ class Retrieval:
         most = captions.most(source)
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
-            annotate=captions.every(tokenizer, most))
+            skip_corrupt=skip_corrupt, annotate=captions.every(tokenizer, most))
 
         def replica_rows(batch):
             tokens = batch["tokens"]  # [b, most, L]
@@ -57,7 +59,7 @@ class Retrieval:
             return {
                 "images": model.embed_images(batch["images"], training=False),
                 "texts": tf.reshape(texts, [-1, most, texts.shape[1]]),
-                "captions": batch["captions"], "mask": batch["mask"],
+                "captions": batch["captions"], **base.masks(batch),
             }
 
         self._batch_rows = base.gathering(strategy, replica_rows, jit)
@@ -73,11 +75,14 @@ class Retrieval:
           {"img2txt_recall@1": share in [0, 1] of the images of which a caption
           is the nearest of all, "txt2img_recall@1": share of the captions to
           which their image is the nearest of all, ..., "examples": images,
-          "captions": count}
+          "captions": count, and "corrupt": count where skip_corrupt is set}
         """
         rows = base.rows(name=self._name, batches=self._batches,
                          batch_rows=self._batch_rows, poll=poll)
+        corrupt = base.take_corrupt(rows)
         images, counts = rows["images"], rows["captions"]
+        if not len(images):
+            raise ValueError(f"Evaluator {self._name!r} saw no valid example.")
         there = np.arange(rows["texts"].shape[1]) < counts[:, np.newaxis]
         texts = rows["texts"][there]  # [captions, D]
         image_ids = np.arange(len(images))
@@ -91,6 +96,7 @@ class Retrieval:
                for direction, found in ranks.items() for k in self._ks},
             "examples": len(images),
             "captions": len(texts),
+            **corrupt,
         }
 
 

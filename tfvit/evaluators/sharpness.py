@@ -30,6 +30,7 @@ class Sharpness:
       iterations: products with the Hessian at most, each about twice the cost
         of a gradient.
       tolerance: relative change of the top eigenvalue at which they end.
+      skip_corrupt: see classification.Classification.
 
     Attributes:
       ops: the preprocessing.
@@ -38,7 +39,7 @@ class Sharpness:
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
                  loss, num_batches, radii=(0.05,), iterations=50,
-                 tolerance=1e-4):
+                 tolerance=1e-4, skip_corrupt=False):
         self.ops = ops
         self._name = name
         self._variables = model.trainable_variables
@@ -46,12 +47,13 @@ class Sharpness:
         self._iterations = iterations
         self._tolerance = tolerance
         self.metric_names = ("top_eigenvalue", "loss", *map(_at, radii),
-                             "examples")
+                             "examples", *base.corrupt_name(skip_corrupt))
         source = source()
         source_lib.check_classes(model, source, name)
         batches = base.share_out(strategy, source=source, ops=ops,
-                                 batch_size=batch_size)
-        self._dataset = batches.dataset
+                                 batch_size=batch_size,
+                                 skip_corrupt=skip_corrupt)
+        self._data = batches
         self._num_batches = min(num_batches or batches.count, batches.count)
 
         def losses(batch):
@@ -60,7 +62,9 @@ class Sharpness:
                 batch["labels"], logits.shape[-1])
             return {
                 "loss": tf.reduce_sum(loss(logits, labels) * batch["mask"]),
-                "examples": tf.reduce_sum(batch["mask"]),
+                **{name: tf.reduce_sum(batch[field]) for name, field in (
+                    ("examples", "mask"), ("corrupt", "corrupt"))
+                   if field in batch},
             }
 
         def gradient(batch):
@@ -87,9 +91,10 @@ class Sharpness:
         Returns:
           {"top_eigenvalue": of the Hessian of the mean loss, "loss": mean at
           the weights, "loss_at_RADIUS": mean at that distance along the
-          gradient, "examples": count}
+          gradient, "examples": count, and "corrupt": count where skip_corrupt
+          is set}
         """
-        losses, examples = self.along((0.0, *self._radii), poll)
+        losses, counts = self._along((0.0, *self._radii), poll)
         return {
             "top_eigenvalue": self.top_eigenvalue(poll),
             "loss": losses[0],
@@ -97,11 +102,15 @@ class Sharpness:
                 _at(radius): value
                 for radius, value in zip(self._radii, losses[1:])
             },
-            "examples": examples,
+            **counts,
         }
 
     def along(self, radii, poll=lambda: None):
         """([mean loss at each distance along the gradient], example count)."""
+        values, counts = self._along(radii, poll)
+        return values, counts["examples"]
+
+    def _along(self, radii, poll):
         batches = self._batches()
         gradient = _unit(self._sum(self._gradient, batches, poll))
         values = []
@@ -109,9 +118,11 @@ class Sharpness:
             offsets = [radius * g for g in gradient]
             with gradients_lib.perturbed(self._variables, offsets):
                 sums = self._sum(self._losses, batches, poll)
-            examples = int(sums["examples"])
-            values.append(float(sums["loss"]) / examples)
-        return values, examples
+            if not sums["examples"]:
+                raise ValueError(
+                    f"Evaluator {self._name!r} saw no valid example.")
+            values.append(float(sums.pop("loss")) / float(sums["examples"]))
+        return values, {name: int(count) for name, count in sums.items()}
 
     def top_eigenvalue(self, poll=lambda: None):
         """The largest (not: largest in magnitude) eigenvalue of the Hessian."""
@@ -128,8 +139,9 @@ class Sharpness:
             ], start, self._iterations, self._tolerance)
 
     def _batches(self):
-        iterator = iter(self._dataset)
-        return [next(iterator) for _ in range(self._num_batches)]
+        with base.blaming(self._data):
+            iterator = iter(self._data.dataset)
+            return [next(iterator) for _ in range(self._num_batches)]
 
     def _sum(self, function, batches, poll, *args):
         total = None

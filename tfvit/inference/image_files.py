@@ -1,5 +1,7 @@
 """Applies a model's signature to files of images, in batches."""
 
+import itertools
+import os
 import time
 
 from absl import logging
@@ -44,6 +46,45 @@ def find(words):
 def contents(file):
     """The bytes of a file of `find`, string []."""
     return tf.io.read_file(paths.encoded(file))
+
+
+def class_of(file, class_names):
+    """The name of the innermost folder of a file that is a class, or None."""
+    folders = os.path.dirname(file).split("/")
+    return next((name for name in reversed(folders) if name in class_names),
+                None)
+
+
+def halves(files, most, class_names=(), *, seed=0):
+    """Two random samples of files, with as many of each class as can be.
+
+    No file is in both. A class is a folder: one that has the name of a class,
+    at any depth, else the one that a file lies in. Each of them is halved, and
+    gives the halves in turns.
+
+    Args:
+      files: paths.
+      most: files in either sample, at most.
+      class_names: of the model.
+      seed: of the draws; the samples depend on it and on the files alone.
+
+    Returns:
+      ([file], [file])
+    """
+    random = np.random.default_rng(seed)
+    folders = {}
+    for file in sorted(files):
+        name = class_of(file, class_names) or os.path.dirname(file)
+        folders.setdefault(name, []).append(file)
+    shuffled = [random.permutation(group).tolist()
+                for group in folders.values()]
+    random.shuffle(shuffled)  # There may be more folders than `most`.
+    samples = []
+    for half in (0, 1):
+        parts = [group[(half + i) % 2::2] for i, group in enumerate(shuffled)]
+        turns = itertools.chain(*itertools.zip_longest(*parts))
+        samples.append([file for file in turns if file is not None][:most])
+    return tuple(samples)
 
 
 def run(function, files, *, batch_size):

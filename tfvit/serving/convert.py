@@ -1,6 +1,7 @@
 """The model alone, images -> logits, as TensorFlow Lite or ONNX file.
 
-Each file is run once, and its logits compared with the Keras model's.
+Each file is run once, and its logits compared with the Keras model's, on images
+that did not make it.
 """
 
 import os
@@ -13,11 +14,12 @@ import tensorflow as tf
 FORMATS = ("tflite", "tflite_float16", "tflite_int8", "onnx")
 _OPSET = 17  # ONNX; the first with LayerNormalization.
 # Largest difference of logits, in shares of the largest logit. Half precision
-# keeps 11 bits; int8 depends on the model, so it is only reported.
+# keeps 11 bits; int8 depends on the model, so that what counts is the class.
 _TOLERANCE = {"tflite": 1e-4, "tflite_float16": 2e-2, "onnx": 1e-4}
 
 
-def convert(server, kind, images):
+def convert(server, kind, images, *, calibration=None, labels=None,
+            min_same_class=0.0):
     """Returns (bytes of the file, how it compares with the Keras model).
 
     Args:
@@ -25,8 +27,12 @@ def convert(server, kind, images):
       kind: one of FORMATS. float16 stores weights in half precision; int8
         weights and, where TensorFlow Lite can, activations. Input and output
         are float32 always.
-      images: float32 [N, H, W, 3] in [-1, 1], to compare on and to find the
-        range of activations of int8.
+      images: float32 [N, H, W, 3] in [-1, 1], to compare on.
+      calibration: others, to find the range of activations of int8; None for
+        the same.
+      labels: numbers of their classes, int [N], for the accuracy; or None.
+      min_same_class: share in [0, 1] of the images that must get the same class
+        from the file and from the Keras model.
 
     Raises:
       ValueError: the converter cannot, or the file computes something else.
@@ -36,7 +42,7 @@ def convert(server, kind, images):
     if kind == "onnx":
         data, logits = _onnx(server, images)
     else:
-        data, logits = _tflite(server, kind, images)
+        data, logits = _tflite(server, kind, images, calibration)
     report = {
         "images": len(images),
         "max_difference": float(np.abs(logits - expected).max()),
@@ -44,15 +50,24 @@ def convert(server, kind, images):
         "same_class": float(
             np.mean(logits.argmax(-1) == expected.argmax(-1))),
     }
+    if labels is not None:
+        for name, values in (("accuracy", logits),
+                             ("original_accuracy", expected)):
+            report[name] = float(np.mean(values.argmax(-1) == labels))
     logging.info("%s against Keras: %s", kind, report)
     limit = _TOLERANCE.get(kind, np.inf) * max(report["largest_logit"], 1.0)
     if not report["max_difference"] <= limit:
         raise ValueError(f"The {kind} file differs from the Keras model by "
                          f"{report['max_difference']}, more than {limit}.")
+    if report["same_class"] < min_same_class:
+        raise ValueError(
+            f"The {kind} file is too different from the Keras model: only "
+            f"{report['same_class']:.1%} of {len(images)} images get the same "
+            f"class from both, less than {min_same_class:.1%} ({report}).")
     return data, report
 
 
-def _tflite(server, kind, images):
+def _tflite(server, kind, images, calibration=None):
     function = server.signatures()["images"]
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function], server)
@@ -62,7 +77,8 @@ def _tflite(server, kind, images):
         converter.target_spec.supported_types = [tf.float16]
     if kind == "tflite_int8":
         converter.representative_dataset = lambda: (
-            [image[np.newaxis]] for image in images)
+            [image[np.newaxis]]
+            for image in (images if calibration is None else calibration))
     data = converter.convert()
     interpreter = tf.lite.Interpreter(model_content=data)
     source = interpreter.get_input_details()[0]["index"]
