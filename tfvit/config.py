@@ -221,8 +221,8 @@ def _augreg_model():
     Raises:
       ValueError: there is no such model.
     """
-    name = _bound("AUGREG/gin.macro.value")
-    if name is None or _bound("experiment.Experiment.model") is not None:
+    name = bound("AUGREG/gin.macro.value")
+    if name is None or bound("experiment.Experiment.model") is not None:
         return None
     file = augreg.gin_model(str(name))
     if not _exists(file):
@@ -232,7 +232,7 @@ def _augreg_model():
     return file
 
 
-def _bound(parameter):
+def bound(parameter):
     """The value that gin has for a parameter, or None."""
     try:
         return gin.query_parameter(parameter)

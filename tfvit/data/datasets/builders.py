@@ -1,5 +1,7 @@
 """What can be missing of a dataset of TFDS, told in a sentence each."""
+from collections.abc import Sequence
 import contextlib
+import difflib
 import urllib.error
 import urllib.request
 
@@ -50,6 +52,14 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
         raise ValueError(
             f"{missing} and cannot be prepared ({type(error).__name__}: "
             f"{reason}): {elsewhere}") from error
+
+
+def unknown(name: str, error: Exception, known: Sequence[str]) -> str:
+    """What to say about a dataset that TFDS does not know."""
+    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
+    reason = str(error).splitlines()[0]
+    return (f"sources.tfds.name = {name!r}: {reason} "
+            f"Closest names: {', '.join(close) or 'none'}.")
 
 
 def check_split(builder, split: str):

@@ -1,6 +1,5 @@
 """Where labelled images come from; source.py says what a source can do."""
 from collections.abc import Callable, Sequence
-import difflib
 
 import numpy as np
 import tensorflow as tf
@@ -51,7 +50,8 @@ def tfds(*,
         builder = tensorflow_datasets.builder(name,
                                               data_dir=paths.home(data_dir))
     except (AssertionError, ValueError) as error:
-        raise ValueError(_no_builder(name, error)) from None
+        known = tensorflow_datasets.list_builders(with_community_datasets=False)
+        raise ValueError(builders.unknown(name, error, known)) from None
     if not builder.is_prepared():
         builders.prepare(builder,
                          download,
@@ -169,27 +169,30 @@ def tfrecords(*,
               label_key: str = "image/class/label",
               label_offset: int = 0,
               num_examples: int | None = None,
+              num_bytes: int | None = None,
               shuffle_buffer: int = 50_000) -> source.Streamed:
     """Reads TFRecord files of tf.train.Example.
 
     Args:
-      pattern: of file names, such as "gs://bucket/train-*".
+      pattern: of file names, such as "gs://bucket/train-*". Of files such as
+        train-00003-of-00008 all that it matches must be there.
       class_names: of the labels 0, 1, ...; or else:
       class_names_file: text file with one class name a line.
       image_key: feature that holds the bytes of an image file.
       label_key: feature that holds an int64.
       label_offset: added to it; -1 for files that count classes from 1.
       num_examples: how many there are; None reads all files once to count and
-        to check their labels.
+        to check their labels. A number is held against what small files hold.
+      num_bytes: size of all files together, as tools.to_tfrecords notes it, to
+        notice one that was cut short; None not to check.
       shuffle_buffer: encoded examples to shuffle among.
 
     Raises:
-      ValueError: no file or class, or a label that is none of the classes.
+      ValueError: no file or class, a file or examples are missing, or a label
+        is none of the classes.
     """
-    files = sorted(tf.io.gfile.glob(paths.home(pattern)))
-    if not files:
-        raise ValueError(f"sources.tfrecords.pattern = {pattern!r} matches no "
-                         "file.")
+    pattern = paths.home(pattern)
+    files = records.find(pattern, num_bytes)
     if (class_names is None) == (class_names_file is None):
         raise ValueError("Set one of sources.tfrecords.class_names and "
                          "sources.tfrecords.class_names_file.")
@@ -202,20 +205,12 @@ def tfrecords(*,
                                 num_classes=len(class_names))
     if num_examples is None:
         num_examples = records.count(examples, pattern)
-
-    def span(index, count):
-        size, rest = divmod(num_examples, count)
-        begin = index * size + min(index, rest)
-        return begin, size + (index < rest)
-
-    def read(index, count):
-        begin, size = span(index, count)
-        part = examples.skip(begin).take(size)
-        return part.apply(tf.data.experimental.assert_cardinality(size))
-
+    else:
+        records.check_count(files, pattern, num_examples)
+    read, shard_size = records.spans(examples, num_examples)
     return source.Streamed(class_names=class_names,
                            read=read,
-                           shard_size=lambda *shard: span(*shard)[1],
+                           shard_size=shard_size,
                            shuffle_buffer=shuffle_buffer)
 
 
@@ -302,11 +297,3 @@ def _lines(path):
     """Reads the lines of a text file that are not blank."""
     with tf.io.gfile.GFile(paths.home(path)) as lines:
         return [line.strip() for line in lines if line.strip()]
-
-
-def _no_builder(name, error):
-    known = tensorflow_datasets.list_builders(with_community_datasets=False)
-    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
-    reason = str(error).splitlines()[0]
-    return (f"sources.tfds.name = {name!r}: {reason} "
-            f"Closest names: {', '.join(close) or 'none'}.")
