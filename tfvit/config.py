@@ -52,6 +52,7 @@ def parse(files, bindings=()):
       ValueError: gin does not accept a file or a binding.
     """
     gin.clear_config()
+    files = [os.path.expanduser(file) for file in files]
     for file in files:
         if not _exists(file):
             raise FileNotFoundError(f"--gin_file={file} does not exist.")

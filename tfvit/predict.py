@@ -26,8 +26,8 @@ import tensorflow as tf
 
 from tfvit import launch
 from tfvit.data import class_names as class_names_lib
-from tfvit.data.datasets import paths
 from tfvit.data import prompts
+from tfvit.data.datasets import paths
 from tfvit.data.images import ops
 from tfvit.inference import figures
 from tfvit.inference import finished

@@ -1,7 +1,6 @@
 """Applies a model's signature to files of images, in batches."""
 
 import glob
-import os
 import time
 
 from absl import logging
