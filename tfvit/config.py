@@ -56,6 +56,7 @@ def parse(files, bindings=()):
       ValueError: gin does not accept a file or a binding.
     """
     gin.clear_config()
+    files = [os.path.expanduser(file) for file in files]
     for file in files:
         if not _exists(file):
             raise FileNotFoundError(f"--gin_file={file} does not exist.")
@@ -249,8 +250,8 @@ def _augreg_model():
     Raises:
       ValueError: there is no such model.
     """
-    name = _bound("AUGREG/gin.macro.value")
-    if name is None or _bound("experiment.Experiment.model") is not None:
+    name = bound("AUGREG/gin.macro.value")
+    if name is None or bound("experiment.Experiment.model") is not None:
         return None
     file = augreg.gin_model(str(name))
     if not _exists(file):
@@ -260,7 +261,7 @@ def _augreg_model():
     return file
 
 
-def _bound(parameter):
+def bound(parameter):
     """The value that gin has for a parameter, or None."""
     try:
         return gin.query_parameter(parameter)

@@ -106,7 +106,8 @@ def _parse_flags(bindings=()):
 def _setup_new(writes):
     text = _parse_flags()
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
-    workdir = _WORKDIR.value or os.path.join("runs", stem)
+    workdir = os.path.expanduser(_WORKDIR.value or
+                                 os.path.join("runs", stem))
     if writes:
         first = cluster.is_first(os.environ.get("TF_CONFIG"))
         if first:  # Who comes second must not change config.gin.
@@ -125,7 +126,7 @@ def workdir():
     """Value of --workdir, which must be given."""
     if not _WORKDIR.value:
         raise app.UsageError("--workdir is required: the directory of a run.")
-    return _WORKDIR.value
+    return os.path.expanduser(_WORKDIR.value)
 
 
 def overrides():

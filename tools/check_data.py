@@ -6,10 +6,10 @@
 Prints the number of images of each class and split, their sizes, channels and
 formats, and names broken and huge files, images that are there twice, in one
 split or in two, classes without images, and what training leaves out: hidden
-files, links to parents, stray folders. --contact_sheet draws some of each class, --report has all
-of it. With --strict the exit code is 1 where there is a problem. Takes any gin
-file that names data, also those of whole runs; needs about 300 bytes of memory
-for each image.
+files, links to parents, stray folders. --contact_sheet draws some of each class,
+--report has all of it. With --strict the exit code is 1 where there is a problem.
+Takes any gin file that names data, also those of whole runs; needs about 300
+bytes of memory for each image.
 """
 
 import collections

@@ -21,8 +21,10 @@ from absl import flags
 from absl import logging
 import tensorflow as tf
 
+from tfvit import config as config_lib
 from tfvit import files
 from tfvit import launch
+from tfvit.data.datasets import paths
 
 _RECORDS = flags.DEFINE_string("records", None,
                                "Folder to write; may be gs://.")
@@ -43,6 +45,10 @@ NUM_CLASSES = {num_classes}
 
 sources.tfrecords.class_names_file = {names!r}
 """
+_IMPORT = "from tfvit.data.datasets import sources\n"
+_IMPORT_PIPELINE = "from tfvit.data import pipeline\n" + _IMPORT
+_BYTES = "{split}/sources.tfrecords.num_bytes = {num_bytes}\n"
+_KEEP = "pipeline.train.keep = {keep!r}\n"
 _SPLIT = """{split}/sources.tfrecords.pattern = {pattern!r}
 {split}/sources.tfrecords.num_examples = {num_examples}
 """
@@ -127,11 +133,14 @@ def convert(split, source, out, num_shards=None):
                          100 * done // total, copied / (spoke - started))
 
 
-def data_file(out, sizes, num_classes):
+def data_file(out, sizes, num_classes, keep=None):
     """The text of OUT/data.gin, which reads what is written.
 
     Args:
+      out: folder of the records.
       sizes: {split: number of examples}.
+      num_classes: how many.
+      keep: pipeline.train.keep of the data.
     """
     if "://" not in out:
         out = os.path.abspath(out)
@@ -141,6 +150,9 @@ def data_file(out, sizes, num_classes):
         lines.append(_SPLIT.format(
             split=split, num_examples=size,
             pattern=os.path.join(out, f"{split}-*.tfrecord")))
+    if keep is not None:
+        lines[0] = lines[0].replace(_IMPORT, _IMPORT_PIPELINE)
+        lines.append("\n" + _KEEP.format(keep=keep))
     evaluations = [split for split in sizes if split != "train"]
     lines.append("\n" + _TRAIN * ("train" in sizes))
     lines += [_EVALUATION.format(split=split) for split in evaluations]
@@ -158,17 +170,39 @@ def write_once(path, text):
     """
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as f:
-            if f.read() != text:
+            # The sizes of the files are added at the end.
+            if re.sub(r"(?m)^.*num_bytes = \d+\n", "", f.read()) != text:
                 raise ValueError(f"{path} belongs to another dataset, or to "
                                  "what this one was: choose a new --records.")
         return
+    _write(path, text)
+
+
+def _write(path, text):
     with tf.io.gfile.GFile(path + _UNFINISHED, "w") as f:
         f.write(text)
     tf.io.gfile.rename(path + _UNFINISHED, path, overwrite=True)
 
 
+def note_sizes(path, splits):
+    """Adds to data.gin how large the files of each split are."""
+    with tf.io.gfile.GFile(path) as f:
+        lines = f.readlines()
+    for split in splits:
+        files = tf.io.gfile.glob(os.path.join(os.path.dirname(path),
+                                              f"{split}-*.tfrecord"))
+        new = _BYTES.format(split=split, num_bytes=sum(
+            tf.io.gfile.stat(file).length for file in files))
+        lines = [line for line in lines
+                 if not line.startswith(new.split("=")[0])]
+        at = next(i for i, line in enumerate(lines) if line.startswith(
+            f"{split}/sources.tfrecords.num_examples"))
+        lines.insert(at + 1, new)
+    _write(path, "".join(lines))
+
+
 def main(words):
-    out = _RECORDS.value
+    out = paths.home(_RECORDS.value)
     if words or not out:
         raise app.UsageError("Say --gin_file and --records.")
     makers, config = launch.sources_from_flags()
@@ -187,11 +221,13 @@ def main(words):
     for file, text in {
             "config.gin": config,
             "class_names.txt": "".join(f"{name}\n" for name in class_names),
-            "data.gin": data_file(out, sizes, len(class_names)),
+            "data.gin": data_file(out, sizes, len(class_names),
+                                  config_lib.bound("pipeline.train.keep")),
     }.items():
         write_once(os.path.join(out, file), text)
     for split, source in sources.items():
         convert(split, source, out, _SHARDS.value)
+    note_sizes(os.path.join(out, "data.gin"), sources)
     print(f"{out}/data.gin reads it: --gin_file={out}/data.gin")
 
 

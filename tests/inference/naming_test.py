@@ -1,4 +1,4 @@
-"""Class names, link and pixels belong to a file, not to its number of classes."""
+"""Class names, link and pixels go with a file, not its number of classes."""
 
 import json
 import logging as std_logging
@@ -78,10 +78,12 @@ def test_a_file_of_ones_own_has_no_names_of_imagenet(arrays, tmp_path, caplog,
 
 
 def test_a_file_of_the_catalogue_has_them_by_name_and_in_the_cache(
-        arrays, tmp_path):
+        arrays, tmp_path, monkeypatch):
     path = write(tmp_path / "cache/vit_models/imagenet21k/ViT-Ti_16.npz",
                  arrays, 21_843)
-    for where in ("imagenet21k/ViT-Ti_16", path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    at_home = path.replace(str(tmp_path), "~")
+    for where in ("imagenet21k/ViT-Ti_16", path, at_home):
         trained = finished.load(where)
         assert trained.class_names[0] == "n00004475 organism, being"
         assert trained.link == "sigmoid"  # arXiv 2010.11929, appendix B.1.

@@ -150,6 +150,50 @@ def test_an_interrupted_copy_goes_on_and_never_shows_half_a_file(
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_copy_that_lacks_a_file_does_not_train(folder, tmp_path, lost):
+    convert(folder, tmp_path, "--shards=3")
+    path = tmp_path / f"train-0000{lost}-of-00003.tfrecord"
+    path.rename(f"{path}.unfinished")
+    with pytest.raises(ValueError, match=f"lacks 1 of 00003 .*{path.name}"):
+        read(tmp_path, "train")
+    assert read(tmp_path, "val").num_examples == 2
+    convert(folder, tmp_path, "--shards=3")  # Writes the rest.
+    assert read(tmp_path, "train").num_examples == 14
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[:-5], lambda data: data[
+    :12 + int.from_bytes(data[:8], "little") + 4], lambda data: b""])
+def test_a_file_that_was_cut_short_does_not_train(folder, tmp_path, cut,
+                                                  monkeypatch):
+    convert(folder, tmp_path, "--shards=2")
+    assert "train/sources.tfrecords.num_bytes = " in (
+        tmp_path / "data.gin").read_text()
+    path = tmp_path / "train-00001-of-00002.tfrecord"
+    path.write_bytes(cut(path.read_bytes()))
+    monkeypatch.setattr(sources.records, "_COUNTED", 0)
+    with pytest.raises(ValueError, match="bytes, not the .*num_bytes"):
+        read(tmp_path, "train")
+    # As copies of earlier versions are, whose data.gin has no sizes.
+    text = (tmp_path / "data.gin").read_text()
+    (tmp_path / "data.gin").write_text("".join(
+        line for line in text.splitlines(True) if "num_bytes" not in line))
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="Cannot read|hold .* records, not"):
+        read(tmp_path, "train")
+
+
+def test_records_keep_what_the_labels_depend_on(tmp_path):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["to_tfrecords", "--gin_file=gin/data/digits.gin",
+                     f"--records={tmp_path}", "--split=test"])
+        to_tfrecords.main([])
+    config.parse(["gin/recipes/augreg.gin", f"{tmp_path}/data.gin"],
+                 ["AUGREG = 'Ti_16'"])
+    ops_of = gin.query_parameter("pipeline.train.ops")
+    assert "flip_lr" not in str(ops_of)
+
+
 def test_another_dataset_or_number_of_files_is_refused(folder, tmp_path):
     convert(folder, tmp_path, "--shards=2")
     with pytest.raises(ValueError, match="--shards as then"):

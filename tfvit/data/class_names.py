@@ -24,6 +24,7 @@ def read(path: str) -> list[str]:
     """
     if path in NAMES:
         path = os.path.join(_FOLDER, f"{path}.txt")
+    path = os.path.expanduser(path)
     with tf.io.gfile.GFile(path) as lines:
         return [line.rstrip("\n") for line in lines]
 

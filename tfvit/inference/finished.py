@@ -92,6 +92,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     Raises:
       ValueError, OSError: it cannot be loaded, says why.
     """
+    where = os.path.expanduser(where)
     is_run = tf.io.gfile.isdir(where)
     if is_run:
         exp, config = experiment.of_run(where, overrides)
@@ -218,6 +219,7 @@ def signatures(where, **options):
 
 
 def _signatures(where, options):
+    where = os.path.expanduser(where)
     for folder in [where, *(os.path.join(where, str(version))
                             for version in reversed(saved.versions(where)))]:
         if tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):

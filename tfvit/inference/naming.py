@@ -54,5 +54,6 @@ def class_names(where, is_run, labels, num_classes):
         return class_names_lib.numbers(num_classes)
     if len(names) != num_classes:
         raise ValueError(f"{path} names {len(names)} classes, the model of "
-                         f"{where} has {num_classes}: mend it, or set --labels.")
+                         f"{where} has {num_classes}: mend it, or set "
+                         "--labels.")
     return names

@@ -55,7 +55,7 @@ def resolve(path):
       ConnectionError: the download failed; the message says where to put the
         file by hand.
     """
-    path = os.fspath(path)
+    path = os.path.expanduser(path)  # Of gin: no shell did it.
     if os.path.exists(path):
         return path
     url = catalogue_url(path) or path

@@ -38,8 +38,8 @@ def read(npz: str) -> dict:
     Raises:
       ValueError: it is no such file.
     """
-    path = path_of(npz)
-    remote = "://" in os.fspath(npz)
+    npz = os.path.expanduser(npz)
+    path, remote = path_of(npz), "://" in npz
     if remote and (not npz.startswith("gs://") or fetch.is_published(npz)):
         return {}
     if not (tf.io.gfile.exists(npz) and tf.io.gfile.exists(path)):

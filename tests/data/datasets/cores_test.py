@@ -43,7 +43,7 @@ def names(source, **kwargs):
 
 def pixels(source):
     dataset = pipeline.train(
-        source=source, batch_size=5, seed=0, skip_corrupt=True, ops=[
+        source=source, batch_size=18, seed=0, skip_corrupt=True, ops=[
             ops.decode, functools.partial(ops.resize, size=1)])
     return [b["images"][:, 0, 0, 0].numpy().tolist() for b in dataset.take(4)]
 
@@ -70,8 +70,8 @@ def read(tmp_path_factory):
     for file in range(4):
         path = root / f"{file}.tfrecord"
         with tf.io.TFRecordWriter(str(path)) as writer:
-            for i in range(5):
-                png = tf.io.encode_png(np.full([1, 1, 3], 10 * file + i,
+            for i in range(18):
+                png = tf.io.encode_png(np.full([1, 1, 3], 20 * file + i,
                                                np.uint8)).numpy()
                 writer.write(tf.train.Example(features=tf.train.Features(
                     feature={
@@ -99,11 +99,12 @@ def test_the_order_is_that_of_any_number_of_cores(read):
     here, there = read
     for what in here:
         assert here[what] == there[what], what
-    # In turns, an example of each file: by hand.
-    assert here["records"] == [f"{file}.tfrecord:{i}" for i in range(5)
-                               for file in range(4)]
+    # Sixteen of each file, then the other two: by hand.
+    assert here["records"] == [
+        f"{file}.tfrecord:{i}" for turn in (range(16), range(16, 18))
+        for file in range(4) for i in turn]
     assert sorted(sum(here["batches"], [])) == sorted(
-        10 * file + i for file in range(4) for i in range(5))
+        20 * file + i for file in range(4) for i in range(18))
 
 
 @pytest.mark.slow

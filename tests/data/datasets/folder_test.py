@@ -183,7 +183,7 @@ def test_folders_that_may_be_splits_or_classes_are_asked_about(tmp_path):
           "bus/4.png", "car/5.png")
     for split in ("train[:90%]", "train"):
         with pytest.raises(ValueError, match="'train' .*'diesel', 'steam'.*"
-                           "folder 'bus'.*sources.folder.splits = False.*= True"):
+                           "folder 'bus'.*folder.splits = False.*= True"):
             listing(tmp_path, split)
     found = sources.folder(path=str(tmp_path), split="train[:100%]",
                            splits=False)
@@ -289,7 +289,8 @@ def test_home_is_found_by_its_sign(tmp_path, monkeypatch):
     write(tmp_path, "x/train/cat/1.png", "x/train/dog/1.png")
     source = sources.folder(path="~/x", split="train")
     assert source.num_examples == len(list(source.examples())) == 2
-    config.parse(["gin/folder.gin"], ["FOLDER = '~/x'", "NUM_CLASSES = 2",
+    (tmp_path / "mine.gin").write_text("include 'gin/folder.gin'\n")
+    config.parse(["~/mine.gin"], ["FOLDER = '~/x'", "NUM_CLASSES = 2",
                                       "train/sources.folder.split = 'train'"])
     assert config.sources()["train"]().num_examples == 2
 

@@ -227,7 +227,16 @@ def test_tfrecords_name_the_file_of_a_label_out_of_range(records):
         read(source)
 
 
-def test_tfrecords_with_a_wrong_count_fail_while_reading(records):
+@pytest.mark.parametrize("wrong", [0, 10, 12])
+def test_tfrecords_with_a_wrong_count_are_refused_at_the_start(records, wrong):
+    with pytest.raises(ValueError, match=f"hold 11 records, not .* {wrong}"):
+        sources.tfrecords(pattern=records + "/*", num_examples=wrong,
+                          label_offset=-1, class_names=["x", "y", "z"])
+
+
+def test_large_tfrecords_with_a_wrong_count_fail_while_reading(records,
+                                                               monkeypatch):
+    monkeypatch.setattr(sources.records, "_COUNTED", 100)
     source = sources.tfrecords(pattern=records + "/*",
                                num_examples=12,
                                label_offset=-1,
@@ -244,6 +253,55 @@ def test_tfrecords_read_class_names_from_a_file(records, tmp_path):
     assert source.class_names == ("red", "green", "blue")
     with pytest.raises(ValueError, match="one of .*class_names_file"):
         sources.tfrecords(pattern=records + "/a")
+
+
+def shards(folder, *names):
+    """Files of one record each, by these names."""
+    record = tf.train.Example(features=tf.train.Features(feature={
+        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(
+            value=[b"image"])),
+        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(
+            value=[0]))})).SerializeToString()
+    for name in names:
+        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+            writer.write(record)
+
+
+@pytest.mark.parametrize("stem, suffix", [
+    ("train", ".tfrecord"), ("train", ""), ("cifar10-train.tfrecord", "")])
+@pytest.mark.parametrize("lost", [0, 2, 3])
+def test_a_file_of_n_that_is_not_there_is_named(tmp_path, stem, suffix, lost):
+    names = [f"{stem}-{i:05d}-of-00004{suffix}" for i in range(4)]
+    shards(tmp_path, *names)
+    arguments = dict(class_names="ab", num_examples=None)
+    for first in (0, 1):  # Where they count from 1, too.
+        pattern = f"{tmp_path}/{stem}-*{suffix}"
+        assert sources.tfrecords(pattern=pattern,
+                                 **arguments).num_examples == 4
+        if first == 0:
+            (tmp_path / names[0]).rename(tmp_path / names[0].replace(
+                "00000-of", "00004-of"))
+    (tmp_path / names[0].replace("00000-of", "00004-of")).rename(
+        tmp_path / names[0])
+    (tmp_path / names[lost]).unlink()
+    with pytest.raises(ValueError, match=f"lacks 1 of 00004 .*{names[lost]}"):
+        sources.tfrecords(pattern=pattern, **arguments)
+    with pytest.raises(ValueError, match="lacks 1 of 00004"):
+        sources.tfrecords(pattern=pattern, class_names="ab", num_examples=3)
+    # Who asks for some of them gets them.
+    kept = names[1]
+    for pattern in (f"{tmp_path}/{kept}", f"{tmp_path}/{stem}-0000[1]*"):
+        assert sources.tfrecords(pattern=pattern,
+                                 **arguments).num_examples == 1
+
+
+def test_files_of_two_copies_are_not_mixed(tmp_path):
+    shards(tmp_path, "a-0-of-1", "a-0-of-2", "a-1-of-2")
+    with pytest.raises(ValueError, match="of 1 and of 2 called .*/a-.*older"):
+        sources.tfrecords(pattern=f"{tmp_path}/a-*", class_names="ab")
+    shards(tmp_path, "b-0-of-1", "c-0-of-1")
+    assert sources.tfrecords(pattern=f"{tmp_path}/[bc]-*",
+                             class_names="ab").num_examples == 2
 
 
 def test_tfrecords_without_a_file_name_the_pattern(tmp_path):

@@ -1,4 +1,5 @@
 """What can be missing of a dataset of TFDS, told in a sentence each."""
+from collections.abc import Sequence
 import contextlib
 import difflib
 import re
@@ -12,14 +13,6 @@ from tfvit import files
 
 # Seconds. TFDS itself retries for minutes and logs every attempt.
 _PATIENCE = 10
-
-
-def missing(name: str, error: Exception, known: list[str]) -> str:
-    """What to say of a dataset that is none of the `known` ones."""
-    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
-    reason = str(error).splitlines()[0]
-    return (f"sources.tfds.name = {name!r}: {reason} "
-            f"Closest names: {', '.join(close) or 'none'}.")
 
 
 def check_folder(data_dir: str | None):
@@ -72,6 +65,14 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
         raise ValueError(
             f"{missing} and cannot be prepared ({type(error).__name__}: "
             f"{reason}): {elsewhere}") from error
+
+
+def unknown(name: str, error: Exception, known: Sequence[str]) -> str:
+    """What to say about a dataset that TFDS does not know."""
+    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
+    reason = str(error).splitlines()[0]
+    return (f"sources.tfds.name = {name!r}: {reason} "
+            f"Closest names: {', '.join(close) or 'none'}.")
 
 
 def check_split(builder, split: str):

@@ -100,8 +100,8 @@ def check_classes(model, source, name):
     if ours != theirs:
         raise ValueError(
             f"The model has {ours} classes, the {name} data has {theirs} "
-            f"({_few(source.class_names)}). If one of these is no class, such as "
-            "a stray folder, move it away; if all are, set NUM_CLASSES = "
+            f"({_few(source.class_names)}). If one of these is no class, such "
+            "as a stray folder, move it away; if all are, set NUM_CLASSES = "
             f"{theirs}.")
 
 

@@ -50,9 +50,8 @@ def tfds(*,
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     except (AssertionError, ValueError) as error:
-        raise ValueError(builders.missing(
-            name, error, tensorflow_datasets.list_builders(
-                with_community_datasets=False))) from None
+        known = tensorflow_datasets.list_builders(with_community_datasets=False)
+        raise ValueError(builders.unknown(name, error, known)) from None
     if not builder.is_prepared():
         builders.prepare(builder,
                          download,
@@ -170,25 +169,31 @@ def tfrecords(*,
               label_key: str = "image/class/label",
               label_offset: int = 0,
               num_examples: int | None = None,
+              num_bytes: int | None = None,
               shuffle_buffer: int = 50_000) -> source.Streamed:
     """Reads TFRecord files of tf.train.Example.
 
     Args:
       pattern: of file names, such as "gs://bucket/train-*". A file or folder
-        that has the signs of a pattern in its own name comes first.
+        that has the signs of a pattern in its own name comes first. Of files
+        such as train-00003-of-00008 all that it matches must be there.
       class_names: of the labels 0, 1, ...; or else:
       class_names_file: text file with one class name a line.
       image_key: feature that holds the bytes of an image file.
       label_key: feature that holds an int64.
       label_offset: added to it; -1 for files that count classes from 1.
       num_examples: how many there are; None reads all files once to count and
-        to check their labels.
+        to check their labels. A number is held against what small files hold.
+      num_bytes: size of all files together, as tools.to_tfrecords notes it, to
+        notice one that was cut short; None not to check.
       shuffle_buffer: encoded examples to shuffle among.
 
     Raises:
-      ValueError: no file or class, or a label that is none of the classes.
+      ValueError: no file or class, a file or examples are missing, or a label
+        is none of the classes.
     """
-    files = records.find(pattern)
+    pattern = paths.home(pattern)
+    files = records.find(pattern, num_bytes)
     if (class_names is None) == (class_names_file is None):
         raise ValueError("Set one of sources.tfrecords.class_names and "
                          "sources.tfrecords.class_names_file.")
@@ -201,20 +206,12 @@ def tfrecords(*,
                                 num_classes=len(class_names))
     if num_examples is None:
         num_examples = records.count(examples, pattern)
-
-    def span(index, count):
-        size, rest = divmod(num_examples, count)
-        begin = index * size + min(index, rest)
-        return begin, size + (index < rest)
-
-    def read(index, count):
-        begin, size = span(index, count)
-        part = examples.skip(begin).take(size)
-        return part.apply(tf.data.experimental.assert_cardinality(size))
-
+    else:
+        records.check_count(files, pattern, num_examples)
+    read, shard_size = records.spans(examples, num_examples)
     return source.Streamed(class_names=class_names,
                            read=read,
-                           shard_size=lambda *shard: span(*shard)[1],
+                           shard_size=shard_size,
                            shuffle_buffer=shuffle_buffer)
 
 
