@@ -11,6 +11,7 @@ from tfvit.data.datasets import listing
 from tfvit.data.images import decoding
 from tfvit.data.images import headers
 from tfvit.data.images import ops
+from tfvit.inference import figures
 
 _TILE = 128  # Largest side of a thumbnail in pixels.
 _PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey+alpha", 6: "RGBA"}
@@ -122,9 +123,4 @@ def _jpeg_components(data):
 
 def thumbnail(pixels):
     """Shrinks [H, W, C] to at most 128 pixels a side, uint8 [h, w, 3]."""
-    height, width = pixels.shape[:2]
-    factor = min(_TILE / max(height, width), 1)
-    size = [max(round(side * factor), 1) for side in (height, width)]
-    with tf.device("CPU:0"):
-        small = tf.image.resize(ops.decode(pixels), size, "area")
-        return tf.cast(small, tf.uint8).numpy()
+    return figures.thumbnail(ops.decode(pixels), _TILE)

@@ -131,8 +131,26 @@ def resize_small(image,
                  *,
                  smaller_size: int,
                  method: str = "area",
-                 antialias: bool = False):
-    """Resizes the smaller side to smaller_size, keeping the aspect ratio."""
+                 antialias: bool = False,
+                 max_aspect: float = 16.):
+    """Resizes the smaller side to smaller_size, keeping the aspect ratio.
+
+    Args:
+      image: see above.
+      smaller_size: in pixels.
+      method, antialias: see tf.image.resize.
+      max_aspect: largest longer side / smaller side of the result, at least 1.
+        Of an image beyond it only the middle is resized, at the same scale:
+        what a central crop of up to that aspect leaves. A file of 1 x 3,000
+        pixels would else become gigabytes.
+
+    Raises:
+      ValueError: max_aspect is below 1.
+    """
+    if max_aspect < 1:
+        raise ValueError(f"ops.resize_small.max_aspect = {max_aspect} must be "
+                         "1 or more: longer side / smaller side.")
+    image = _middle(image, max_aspect)
     height_width = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = smaller_size / tf.reduce_min(height_width)
     target = tf.cast(tf.round(height_width * factor), tf.int32)
@@ -220,6 +238,18 @@ def _with_channels(image, channels):
     if channels == 1:
         return tf.image.rgb_to_grayscale(image[..., :3])
     return image[..., :channels]
+
+
+def _middle(image, max_aspect):
+    """What of an image has the aspect ratio, around the same middle."""
+    sides = tf.shape(image)[:2]
+    most = tf.cast(tf.reduce_min(sides), tf.float32) * max_aspect
+    over = tf.maximum(sides - tf.cast(most, tf.int32), 0)
+    begin = (over + 1) // 2  # As much on either side: the middle stays.
+    end = sides - begin
+    channels = image.shape[-1]
+    image = tf.convert_to_tensor(image)[begin[0]:end[0], begin[1]:end[1]]
+    return tf.ensure_shape(image, [None, None, channels])
 
 
 def _require_size(image, size, knob):
