@@ -176,6 +176,8 @@ def check_bindings_used():
                                      other.startswith(scope + "/") or
                                      not scope):
                 used |= set(values)
+            # gin/data says it to all that decode, whichever a run uses.
+            used |= {"upright"} & set(values)
         dead += [
             f"{scope}/{selector}.{a}".lstrip("/")
             for a in arguments

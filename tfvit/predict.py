@@ -154,7 +154,7 @@ def _draw(path, files, rows):
             images.append(None)
             caption += f"\n{row['error']}"
         else:
-            pixels = ops.decode(tf.io.read_file(file))
+            pixels = ops.decode(tf.io.read_file(file), upright=True)
             images.append(figures.thumbnail(pixels, _TILE))
             if "classes" in row:
                 _, name, score = image_files.top(row)[0]

@@ -20,7 +20,9 @@ from absl import flags
 from absl import logging
 import tensorflow as tf
 
+from tfvit import config as config_lib
 from tfvit import launch
+from tfvit.data.images import ops
 
 _RECORDS = flags.DEFINE_string("records", None,
                                "Folder to write; may be gs://.")
@@ -40,6 +42,11 @@ from tfvit.evaluators import classification
 NUM_CLASSES = {num_classes}
 
 sources.tfrecords.class_names_file = {names!r}
+"""
+_UPRIGHT = """from tfvit.data.images import ops
+
+ops.decode.upright = True
+ops.decode_and_inception_crop.upright = True
 """
 _SPLIT = """{split}/sources.tfrecords.pattern = {pattern!r}
 {split}/sources.tfrecords.num_examples = {num_examples}
@@ -124,16 +131,20 @@ def convert(split, source, out, num_shards=None):
                          100 * done // total, copied / (spoke - started))
 
 
-def data_file(out, sizes, num_classes):
+def data_file(out, sizes, num_classes, upright=False):
     """The text of OUT/data.gin, which reads what is written.
 
     Args:
       sizes: {split: number of examples}.
+      num_classes: of all splits.
+      upright: see ops.decode.
     """
     if "://" not in out:
         out = os.path.abspath(out)
     lines = [_DATA.format(num_classes=num_classes,
                           names=os.path.join(out, "class_names.txt"))]
+    if upright:
+        lines.append(_UPRIGHT)
     for split, size in sizes.items():
         lines.append(_SPLIT.format(
             split=split, num_examples=size,
@@ -184,7 +195,10 @@ def main(words):
     for file, text in {
             "config.gin": config,
             "class_names.txt": "".join(f"{name}\n" for name in class_names),
-            "data.gin": data_file(out, sizes, len(class_names)),
+            "data.gin": data_file(
+                out, sizes, len(class_names),
+                # Files are copied with their EXIF.
+                upright=config_lib.settings(ops.decode).get("upright")),
     }.items():
         write_once(os.path.join(out, file), text)
     for split, source in sources.items():

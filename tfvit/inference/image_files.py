@@ -21,11 +21,15 @@ def find(words):
     """
     files = []
     for word in words:
+        problem = ""
         if tf.io.gfile.isdir(word):
-            found = sorted(
-                os.path.join(folder, name)
-                for folder, _, names in tf.io.gfile.walk(word)
-                for name in names if name.lower().endswith(listing.SUFFIXES))
+            inside = sorted(os.path.join(folder, name)
+                            for folder, _, names in tf.io.gfile.walk(word)
+                            for name in names)
+            found = [file for file in inside
+                     if file.lower().endswith(listing.SUFFIXES)]
+            if problem := listing.left_out(inside):
+                logging.warning("Left out in %s: %s", word, problem)
         elif tf.io.gfile.exists(word):
             found = [word]
         else:
@@ -34,7 +38,8 @@ def find(words):
         if not found:
             raise FileNotFoundError(
                 f"{word} is no image, no pattern of images and no folder with "
-                f"{', '.join(listing.SUFFIXES)} files.")
+                f"{', '.join(listing.SUFFIXES)} files. "
+                f"{problem}".rstrip())
         files += found
     return list(dict.fromkeys(files))
 

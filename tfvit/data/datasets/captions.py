@@ -65,6 +65,8 @@ def table(*,
                          "images.")
     root = os.path.dirname(path) if root is None else root
     files = [os.path.join(root, image) for image in images]
+    if problem := listing.left_out(files):
+        raise ValueError(f"{path} lists {problem}")
     if not tf.io.gfile.exists(files[0]):
         raise ValueError(
             f"{path} lists {files[0]}, which is not there. Relative names "

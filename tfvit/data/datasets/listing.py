@@ -1,4 +1,6 @@
 """Finds the images of a folder that sorts them by class."""
+import collections
+from collections.abc import Sequence
 import hashlib
 import os
 import re
@@ -6,7 +8,10 @@ import re
 from absl import logging
 import tensorflow as tf
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp")
+# Of images that TensorFlow does not decode.
+FOREIGN = (".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".psd",
+           ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 
 def find(path: str, split: str) -> tuple[list[str], list[str], list[int]]:
@@ -38,7 +43,10 @@ def find(path: str, split: str) -> tuple[list[str], list[str], list[int]]:
     if len(class_names) < 2:
         raise ValueError(f"{root} holds the class folders {class_names}: at "
                          "least two are needed.")
-    by_class = _images_by_class(root, class_names)
+    by_class, ignored = _images_by_class(root, class_names)
+    if not any(by_class.values()) and (problem := left_out(ignored)):
+        raise ValueError(f"{root} has no images ({', '.join(SUFFIXES)}) but "
+                         f"{problem}")
     if root == path and not any(
             os.path.dirname(file) == os.path.join(root, name)
             for name, files in by_class.items()
@@ -87,9 +95,23 @@ def _images_by_class(root, class_names):
             if name in present else [] for name in class_names
     }
     if ignored:
-        logging.warning("Ignored %d files in %s that are not %s, such as %s.",
-                        len(ignored), root, ", ".join(SUFFIXES), ignored[0])
-    return by_class
+        logging.warning(
+            "Ignored %d files in %s that are not %s, such as %s. %s",
+            len(ignored), root, ", ".join(SUFFIXES), ignored[0],
+            left_out(ignored))
+    return by_class, ignored
+
+
+def left_out(files: Sequence[str]) -> str:
+    """Says which files are images of formats that are not read; else ""."""
+    suffixes = (os.path.splitext(file)[1].lower() for file in files)
+    counts = collections.Counter(s for s in suffixes if s in FOREIGN)
+    if not counts:
+        return ""
+    found = ", ".join(f"{count} {suffix}" for suffix, count in
+                      counts.most_common())
+    return (f"{found}: images of formats that TensorFlow does not read. "
+            "Convert them to JPEG or PNG.")
 
 
 def share(files: list[str], low: int, high: int, root: str = "") -> list[str]:

@@ -40,6 +40,8 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
     root = os.path.dirname(path) if root is None else root
     rows = [(os.path.join(root, image), label)
             for _, image, label in _select(path, rows, split, columns[2])]
+    if problem := listing.left_out([file for file, _ in rows]):
+        raise ValueError(f"{path} lists {problem}")
     if not tf.io.gfile.exists(rows[0][0]):
         raise ValueError(
             f"{path} lists {rows[0][0]}, which is not there. Relative names "

@@ -98,7 +98,7 @@ def error(image) -> str | None:
     """Returns the decoder's complaint about an encoded image, if any."""
     try:
         with tf.device("CPU:0"):
-            ops_lib.decode(image)
+            ops_lib.decode(image)  # Eagerly, which says it in one line.
         return None
     except tf.errors.OpError as complaint:
         return reason(complaint)
@@ -110,6 +110,8 @@ def reason(complaint: tf.errors.OpError) -> str:
     # Error in user-defined ...: Iterator::...: What is wrong \n [[{{node ...}}]]
     text = re.sub(r"^({{.*?}} *)?(Error in user-.*?Iterator::\S*: )?"
                   r"| *\[Op:.*$|\s*\[\[{{[^]]*\]\]", "", complaint.message)
+    # assertion failed: [What it says]
+    text = re.sub(r"^assertion failed: \[(.*)\]$", r"\1", text.strip())
     return text.rstrip(".") + "."
 
 
