@@ -184,6 +184,8 @@ def check_bindings_used():
                                      other.startswith(scope + "/") or
                                      not scope):
                 used |= set(values)
+            # gin/data says it to all that decode, whichever a run uses.
+            used |= {"upright"} & set(values)
         dead += [f"{scope}/{selector}.{a}".lstrip("/")
                  for a in arguments if a not in used]
     if dead:

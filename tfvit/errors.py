@@ -24,6 +24,8 @@ def reason(error: Exception) -> str:
     # Error in user-defined ...: Iterator::...: What is wrong \n [[{{node ...}}]]
     text = re.sub(r"^({{.*?}} *)?(Error in user-.*?Iterator::\S*: )?"
                   r"| *\[Op:.*$|\s*\[\[{{[^]]*\]\]", "", text)
+    # assertion failed: [What it says]
+    text = re.sub(r"^assertion failed: \[(.*)\]$", r"\1", text.strip())
     return text.rstrip(".") + "."
 
 

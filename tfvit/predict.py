@@ -58,6 +58,7 @@ _PROMPT = flags.DEFINE_enum(
     "prompts", "clip_best", list(_PROMPTS), "The texts that --zeroshot makes "
     "of each name: 1, 8 or 81.")
 _SHEET_LIMIT = 100  # Images; more would be too small to see.
+_TILE = 192  # Largest side of an image on the sheet in pixels.
 
 
 def main(words):
@@ -157,9 +158,8 @@ def _draw(path, files, rows):
             images.append(None)
             caption += f"\n{row['error']}"
         else:
-            pixels = ops.decode(image_files.contents(file))
-            images.append(ops.to_uint8(tf.image.resize(
-                pixels, [192, 192], preserve_aspect_ratio=True)))
+            pixels = ops.decode(image_files.contents(file), upright=True)
+            images.append(figures.thumbnail(pixels, _TILE))
             if "classes" in row:
                 _, name, score = image_files.top(row)[0]
                 caption += f"\n{100 * score:.0f} % {name}"

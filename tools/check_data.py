@@ -4,12 +4,13 @@
       --gin_bindings="FOLDER = '/data/flowers'" --contact_sheet=x.png --strict
 
 Prints the number of images of each class and split, their sizes, channels and
-formats, and names broken and huge files, images that are there twice, in one
-split or in two, classes without images, and what training leaves out: hidden
-files, links to parents, stray folders. --contact_sheet draws some of each class,
---report has all of it. With --strict the exit code is 1 where there is a problem.
-Takes any gin file that names data, also those of whole runs; needs about 300
-bytes of memory for each image.
+formats, how many have an EXIF orientation (sizes and images are upright), and
+names broken and huge files, images that are there twice, in one split or in two,
+classes without images, and what training leaves out: hidden files, links to
+parents, stray folders. --contact_sheet draws some of each class, --report has all
+of it. With --strict the exit code is 1 where there is a problem. Takes any gin
+file that names data, also those of whole runs; needs about 300 bytes of memory
+for each image.
 """
 
 import collections
@@ -59,6 +60,7 @@ class Split:
         self.classes = np.zeros(len(class_names), np.int64)
         self.kinds = collections.Counter()
         self.heights, self.widths = [], []
+        self.turned = 0  # By their EXIF orientation.
         self.broken = []  # Sentences.
         self.per_class = min(max(_TILES // len(class_names), 1), 8)
         shown = np.linspace(0, len(class_names) - 1,
@@ -73,6 +75,7 @@ class Split:
             return
         self.classes[list(image.labels)] += 1
         self.kinds[image.kind] += 1
+        self.turned += image.turned
         height, width = image.pixels.shape[:2]
         self.heights.append(height)
         self.widths.append(width)
@@ -102,6 +105,7 @@ class Split:
             "classes": dict(zip(self.class_names, self.classes.tolist())),
             "sizes": sizes,
             "kinds": dict(self.kinds.most_common()),
+            "turned": self.turned,
             "broken": self.broken,
         }
 
@@ -212,6 +216,9 @@ def report(splits):
                    f"median {values['median']:g}")
         yield "  " + "; ".join(f"{count} {kind}" for kind, count in
                                found["kinds"].items())
+        if split.turned:
+            yield (f"  {split.turned} with an EXIF orientation: upright where "
+                   "ops.decode.upright = True, else on their side or head")
 
 
 def sheet(path, split):

@@ -11,6 +11,7 @@ from tfvit.data.datasets import listing
 from tfvit.data.images import decoding
 from tfvit.data.images import headers
 from tfvit.data.images import ops
+from tfvit.inference import figures
 
 _TILE = 128  # Largest side of a thumbnail in pixels.
 _PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey+alpha", 6: "RGBA"}
@@ -26,7 +27,8 @@ class Image:
       labels: numbers of its classes.
       kind: format and channels, such as "jpeg CMYK"; and what the file's name
         says, where that is another format.
-      pixels: uint8 [H, W, C]; None where there is a problem.
+      pixels: uint8 [H, W, C], upright; None where there is a problem.
+      turned: whether the EXIF orientation says that the file lies otherwise.
       digest: of the pixels.
       problem: why it cannot be used, or None.
     """
@@ -34,6 +36,7 @@ class Image:
     labels: tuple
     kind: str
     pixels: np.ndarray | None = None
+    turned: bool = False
     digest: bytes = b""
     problem: str | None = None
 
@@ -53,7 +56,7 @@ def inspect(record, max_pixels):
         found.problem = "is empty (0 bytes)."
     else:
         try:
-            size, pixels = _decode(contents, max_pixels)
+            size, pixels, orientation = _decode(contents, max_pixels)
         except tf.errors.OpError:  # Eagerly, because that says it in one line.
             found.problem = decoding.error(contents) or "does not decode."
         else:
@@ -62,6 +65,7 @@ def inspect(record, max_pixels):
                                  f"--max_pixels={max_pixels:,}.")
             else:
                 found.pixels = pixels.numpy()
+                found.turned = bool(orientation > 1)
     if not found.problem:
         digest = hashlib.blake2b(str(found.pixels.shape).encode(),
                                  digest_size=16)
@@ -73,11 +77,12 @@ def inspect(record, max_pixels):
 @tf.function(input_signature=[tf.TensorSpec([], tf.string),
                               tf.TensorSpec([], tf.int64)])
 def _decode(contents, max_pixels):
-    """(number of pixels, the pixels [H, W, 3] or [0, 0, 3] if too many)."""
+    """(how many pixels; [H, W, 3], or [0, 0, 3] if too many; orientation)."""
     size = headers.num_pixels(contents)
-    return size, tf.cond(size > max_pixels,
-                         lambda: tf.zeros([0, 0, 3], tf.uint8),
-                         lambda: ops.decode(contents))
+    pixels = tf.cond(size > max_pixels,
+                     lambda: tf.zeros([0, 0, 3], tf.uint8),
+                     lambda: ops.decode(contents, upright=True))
+    return size, pixels, headers.orientation(contents)
 
 
 def kind(contents):
@@ -102,7 +107,8 @@ def _misnomer(name, contents):
     suffix = os.path.splitext(name)[1].lower()
     actual = kind(contents).replace(",", "").split()[0]
     if (suffix not in listing.SUFFIXES or contents.dtype != tf.string or
-            suffix[1:].replace("jpg", "jpeg") == actual):
+            {"jpg": "jpeg", "jfif": "jpeg"}.get(suffix[1:],
+                                                suffix[1:]) == actual):
         return ""
     return f" named {suffix}"
 
@@ -122,9 +128,4 @@ def _jpeg_components(data):
 
 def thumbnail(pixels):
     """Shrinks [H, W, C] to at most 128 pixels a side, uint8 [h, w, 3]."""
-    height, width = pixels.shape[:2]
-    factor = min(_TILE / max(height, width), 1)
-    size = [max(round(side * factor), 1) for side in (height, width)]
-    with tf.device("CPU:0"):
-        small = tf.image.resize(ops.decode(pixels), size, "area")
-        return tf.cast(small, tf.uint8).numpy()
+    return figures.thumbnail(ops.decode(pixels), _TILE)

@@ -25,6 +25,7 @@ from tfvit import config as config_lib
 from tfvit import files
 from tfvit import launch
 from tfvit.data.datasets import paths
+from tfvit.data.images import ops
 
 _RECORDS = flags.DEFINE_string("records", None,
                                "Folder to write; may be gs://.")
@@ -49,6 +50,11 @@ _IMPORT = "from tfvit.data.datasets import sources\n"
 _IMPORT_PIPELINE = "from tfvit.data import pipeline\n" + _IMPORT
 _BYTES = "{split}/sources.tfrecords.num_bytes = {num_bytes}\n"
 _KEEP = "pipeline.train.keep = {keep!r}\n"
+_UPRIGHT = """from tfvit.data.images import ops
+
+ops.decode.upright = True
+ops.decode_and_inception_crop.upright = True
+"""
 _SPLIT = """{split}/sources.tfrecords.pattern = {pattern!r}
 {split}/sources.tfrecords.num_examples = {num_examples}
 """
@@ -133,7 +139,7 @@ def convert(split, source, out, num_shards=None):
                          100 * done // total, copied / (spoke - started))
 
 
-def data_file(out, sizes, num_classes, keep=None):
+def data_file(out, sizes, num_classes, keep=None, upright=False):
     """The text of OUT/data.gin, which reads what is written.
 
     Args:
@@ -141,11 +147,14 @@ def data_file(out, sizes, num_classes, keep=None):
       sizes: {split: number of examples}.
       num_classes: how many.
       keep: pipeline.train.keep of the data.
+      upright: see ops.decode.
     """
     if "://" not in out:
         out = os.path.abspath(out)
     lines = [_DATA.format(num_classes=num_classes,
                           names=os.path.join(out, "class_names.txt"))]
+    if upright:
+        lines.append(_UPRIGHT)
     for split, size in sizes.items():
         lines.append(_SPLIT.format(
             split=split, num_examples=size,
@@ -189,10 +198,11 @@ def note_sizes(path, splits):
     with tf.io.gfile.GFile(path) as f:
         lines = f.readlines()
     for split in splits:
-        files = tf.io.gfile.glob(os.path.join(os.path.dirname(path),
-                                              f"{split}-*.tfrecord"))
+        folder = os.path.dirname(path)
+        names = files.named(folder, rf"{re.escape(split)}-.*\.tfrecord")
         new = _BYTES.format(split=split, num_bytes=sum(
-            tf.io.gfile.stat(file).length for file in files))
+            tf.io.gfile.stat(os.path.join(folder, name)).length
+            for name in names))
         lines = [line for line in lines
                  if not line.startswith(new.split("=")[0])]
         at = next(i for i, line in enumerate(lines) if line.startswith(
@@ -221,8 +231,11 @@ def main(words):
     for file, text in {
             "config.gin": config,
             "class_names.txt": "".join(f"{name}\n" for name in class_names),
-            "data.gin": data_file(out, sizes, len(class_names),
-                                  config_lib.bound("pipeline.train.keep")),
+            "data.gin": data_file(
+                out, sizes, len(class_names),
+                config_lib.bound("pipeline.train.keep"),
+                # Files are copied with their EXIF.
+                upright=config_lib.settings(ops.decode).get("upright")),
     }.items():
         write_once(os.path.join(out, file), text)
     for split, source in sources.items():

@@ -49,3 +49,13 @@ def test_a_sheet_shows_every_image(tmp_path):
     drawn = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
     for colour in np.eye(3) * 255:
         assert (drawn == colour).all(axis=1).mean() > 0.1
+
+
+def test_a_thumbnail_of_a_line_keeps_a_pixel_of_its_width():
+    line = RNG.integers(0, 256, [1, 3_000, 3]).astype(np.uint8)
+    small = figures.thumbnail(line, 100)
+    means = line.reshape(1, 100, 30, 3).mean(axis=2)
+    testing.assert_allclose(small, means, atol=1)
+    assert small.dtype == np.uint8
+    assert figures.thumbnail(line.transpose(1, 0, 2), 100).shape == (100, 1, 3)
+    testing.assert_array_equal(figures.thumbnail(line[:, :9], 100), line[:, :9])

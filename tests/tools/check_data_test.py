@@ -56,6 +56,8 @@ FILES = {
         0, 256, [90, 90, 3]))[:900],
     "train/dog/huge.png": huge(),
 }
+FOREIGN = {
+    "x.jpg": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "y.jpg": b"MM\0*" * 9}
 BROKEN = ("empty.jpg", "text.jpg", "short.jpg", "huge.png", "folder.jpg")
 
 
@@ -189,6 +191,36 @@ def test_images_are_counted_by_class_size_and_kind(folder, tmp_path, capsys):
     assert [line.split() for line in lines[:4]] == [
         ["class", "train", "val"], ["cat", "7", "1"], ["dog", "5", "1"],
         ["eel", "0", "0"]]
+
+
+def test_other_formats_are_named_whatever_the_file_is_called(
+        tmp_path, capsys):
+    for name, contents in FOREIGN.items():
+        (tmp_path / name[0]).mkdir()
+        (tmp_path / name[0] / name).write_bytes(contents)
+    check(tmp_path, split=("train[:100%]", "train[:100%]"))
+    out = capsys.readouterr().out
+    assert "x.jpg: It is HEIC. " in out and "y.jpg: It is TIFF. " in out
+
+
+def test_files_that_exif_turns_are_counted_and_shown_upright(
+        tmp_path, capsys):
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    for i, value in enumerate((None, 1, 6, 8, 3)):
+        exif = Image.Exif()
+        if value:
+            exif[0x0112] = value
+        (tmp_path / f"train/cat/{i}.jpg").write_bytes(encode(
+            "JPEG", pixels=RNG.integers(0, 256, [6, 8, 3]), exif=exif))
+    (tmp_path / "train/dog/1.png").write_bytes(encode("PNG"))
+    check(tmp_path, f"--report={tmp_path / 'found.json'}",
+          split=("train", "train"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    split = found["splits"]["train"]
+    assert split["turned"] == 3
+    assert split["sizes"]["height"] == {"min": 6, "median": 6, "max": 8}
+    assert "3 with an EXIF orientation" in capsys.readouterr().out
 
 
 def test_a_sheet_shows_images_of_each_class(folder, tmp_path):

@@ -106,6 +106,8 @@ def test_the_data_file_makes_an_experiment_with_a_recipe(folder, tmp_path):
     convert(folder, tmp_path)
     config.parse(["gin/recipes/augreg.gin", f"{tmp_path}/data.gin"],
                  ["AUGREG = 'Ti_16'"])
+    for op in (ops.decode, ops.decode_and_inception_crop):
+        assert config.settings(op)["upright"]  # As gin/data/folder.gin has it.
     exp = gin.get_configurable(experiment.Experiment)()
     assert list(exp.evaluators) == ["val"]
     assert exp.train_source().num_examples == 14

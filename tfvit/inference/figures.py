@@ -3,6 +3,19 @@
 import math
 
 import numpy as np
+import tensorflow as tf
+
+
+def thumbnail(pixels, side):
+    """Shrinks [H, W, C] to at most `side` pixels a side, uint8 [h, w, C].
+
+    However long and thin it is: a pixel is left of every side.
+    """
+    factor = min(side / max(pixels.shape[:2]), 1)
+    size = [max(round(length * factor), 1) for length in pixels.shape[:2]]
+    with tf.device("CPU:0"):
+        small = tf.image.resize(pixels, size, "area")
+        return tf.cast(small, tf.uint8).numpy()
 
 
 def sheet(path, images, captions, *, columns=6, inches=2.0):

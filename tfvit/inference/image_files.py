@@ -26,11 +26,15 @@ def find(words):
     """
     files = []
     for word in map(paths.home, words):
+        problem = ""
         if _is_folder(word):
             walk = walking.Walk()
             found = sorted(walk.images(word))
             for note in walk.notes(word):
                 logging.info("%s", note)
+            if problem := walking.left_out(walk.left_out.get(walking.OTHER,
+                                                             ())):
+                logging.warning("Left out in %s: %s", word, problem)
         elif tf.io.gfile.exists(paths.encoded(word)):
             found = [word]
         else:
@@ -38,7 +42,7 @@ def find(words):
         if not found:
             raise FileNotFoundError(
                 f"{word} is no image, no pattern of images and no folder with "
-                f"{', '.join(walking.SUFFIXES)} files.")
+                f"{', '.join(walking.SUFFIXES)} files. {problem}".rstrip())
         files += found
     return list(dict.fromkeys(files))
 

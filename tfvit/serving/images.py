@@ -10,6 +10,7 @@ from tfvit.data.images import ops as ops_lib
 
 UNREADABLE = "Not an image that can be decoded, or cut short."
 TOO_LARGE = "The image has more than {:,} pixels."
+FOREIGN = "It is {}. " + headers.ADVICE
 
 
 def signature(function, *specs):
@@ -52,32 +53,38 @@ class Reader:
         """Any images [B, ...] -> ([B, H, W, 3] in [-1, 1], error [B])."""
         shape = list(self._shape)
         count = tf.shape(images, tf.int64)[0]
+        # By the number of what is wrong.
+        problems = ["", TOO_LARGE.format(self._max_pixels),
+                    *(FOREIGN.format(name) for name in headers.FOREIGN[1:]),
+                    UNREADABLE]
 
         def prepare(number, image):
-            too_large = tf.constant(False)
+            problem = tf.constant(0)
             if image.dtype == tf.string:
+                which = headers.foreign(image)
                 too_large = headers.num_pixels(image) > self._max_pixels
-            image = tf.cond(too_large, lambda: tf.zeros(shape),
+                problem = tf.where(which > 0, which + 1,
+                                   tf.cast(too_large, tf.int32))
+            image = tf.cond(problem > 0, lambda: tf.zeros(shape),
                             lambda: self._apply(image))
-            return number, image, too_large
+            return number, image, problem
 
         # Decoding raises, and only a dataset can leave out what did.
         examples = tf.data.Dataset.from_tensor_slices(images).enumerate()
         examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
         # One more, so that there is a batch even if nothing is left.
-        last = tf.data.Dataset.from_tensors((count, tf.zeros(shape), False))
+        last = tf.data.Dataset.from_tensors((count, tf.zeros(shape), 0))
         examples = examples.ignore_errors().concatenate(last)
-        numbers, pixels, too_large = examples.batch(
+        numbers, pixels, problem = examples.batch(
             count + 1).get_single_element()
 
         def spread(values):  # Back to all rows: zeros where nothing is left.
             rows = tf.concat([[count + 1], tf.shape(values, tf.int64)[1:]], 0)
             return tf.scatter_nd(numbers[:, tf.newaxis], values, rows)[:-1]
 
-        error = tf.where(
-            spread(tf.ones_like(numbers)) == 0, UNREADABLE,
-            tf.where(spread(tf.cast(too_large, tf.int32)) > 0,
-                     TOO_LARGE.format(self._max_pixels), ""))
+        error = tf.gather(problems, tf.where(
+            spread(tf.ones_like(numbers)) > 0, spread(problem),
+            len(problems) - 1))
         return tf.ensure_shape(spread(pixels), [None, *shape]), error
 
     def _apply(self, image):

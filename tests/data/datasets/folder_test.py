@@ -44,6 +44,25 @@ def test_every_image_type_in_any_case_and_at_any_depth_is_found(tmp_path):
         assert ops.decode(example["image"]).shape == (3, 4, 3)
 
 
+def test_images_of_formats_that_are_not_read_are_named(
+        tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(logging, "warning",
+                        lambda text, *values: warnings.append(text % values))
+    for i in range(3):
+        write(tmp_path, f"a/{i}.png", f"b/{i}.jpg")
+        (tmp_path / f"a/{i}.HEIC").write_bytes(b"x")
+    os.rename(tmp_path / "b/0.jpg", tmp_path / "b/0.jfif")
+    (tmp_path / "b/1.tif").write_bytes(b"x")
+    assert len(listing(tmp_path, "train[:100%]")) == 6
+    assert all("3 .heic, 1 .tif: " in text and "Convert them" in text
+               for text in warnings) and warnings
+    for file in [*tmp_path.glob("*/*.png"), *tmp_path.glob("b/*.j*")]:
+        file.unlink()
+    with pytest.raises(ValueError, match="no images.* but 3 .heic, 1 .tif: "):
+        listing(tmp_path, "train[:100%]")
+
+
 def test_labels_are_those_of_all_splits_together(tmp_path):
     write(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png",
           "test/a/1.png", "test/c/1.png", "test/d/1.png")

@@ -218,7 +218,7 @@ def test_tfrecords_shift_labels_and_name_their_place(records):
 
 
 def test_tfrecords_name_the_file_of_a_label_out_of_range(records):
-    with pytest.raises(ValueError, match=r"/b:1.*label.*3.*3 classes"):
+    with pytest.raises(ValueError, match=r"/a:2.*label.*3.*3 classes"):
         sources.tfrecords(pattern=records + "/*", class_names=["x", "y", "z"])
     source = sources.tfrecords(pattern=records + "/*",
                                num_examples=11,

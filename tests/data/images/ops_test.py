@@ -172,6 +172,48 @@ def test_resize_small_rounds_the_longer_side(shape, expected):
     assert ops.resize_small(image, smaller_size=20).shape[:2] == expected
 
 
+@pytest.mark.parametrize("shape", [(40, 48), (97, 31), (20, 320), (319, 20),
+                                   (33, 200)])
+@pytest.mark.parametrize("method", ["area", "bilinear"])
+def test_resize_small_is_the_same_up_to_its_largest_aspect(shape, method):
+    image = RNG.randint(0, 256, (*shape, 3)).astype(np.uint8)
+    height, width = [round(side * 24 / min(shape)) for side in shape]
+    whole = tf.image.resize(image, [height, width], method)
+    np.testing.assert_array_equal(
+        ops.resize_small(image, smaller_size=24, method=method), whole)
+
+
+@pytest.mark.parametrize("shape, kept", [
+    ((1, 3_000), (24, 384)), ((3_000, 1), (384, 24)), ((2, 65), (24, 372)),
+    ((1, 65_535), (24, 360))])
+def test_resize_small_of_a_line_stays_small_and_has_the_same_middle(
+        shape, kept):
+    image = RNG.randint(0, 256, (*shape, 1)).astype(np.uint8)
+    part, _ = twice(functools.partial(ops.resize_small, smaller_size=24), image)
+    assert part.shape == (*kept, 1)
+    # By hand: each pixel becomes a square, of which the middle is taken.
+    square = 24 // min(shape)
+    begins, ends = zip(*(((side * square - 20) // 2, (side * square + 20) // 2)
+                         for side in shape))
+    rows, columns = (np.arange(begin, end) // square
+                     for begin, end in zip(begins, ends))
+    np.testing.assert_allclose(ops.central_crop(part, size=20),
+                               image[rows][:, columns], atol=0.01)
+
+
+def test_resize_small_wants_an_aspect_of_one_or_more():
+    with pytest.raises(ValueError, match="resize_small.max_aspect = 0.5"):
+        ops.resize_small(PIXELS, smaller_size=5, max_aspect=0.5)
+
+
+@pytest.mark.parametrize("shape", [(1, 3_000), (3_000, 1), (1, 1), (2, 65_000)])
+def test_crops_of_lines_have_the_size_asked_for(shape):
+    image = RNG.randint(0, 256, (*shape, 3)).astype(np.uint8)
+    part = ops.decode_and_inception_crop(image, [3, 4], size=16).numpy()
+    assert part.shape == (16, 16, 3)
+    assert image.min() <= part.min() <= part.max() <= image.max()
+
+
 def test_central_crop_takes_the_middle():
     image, spec = twice(functools.partial(ops.central_crop, size=(10, 21)),
                         PIXELS)

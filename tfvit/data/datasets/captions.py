@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfvit.data.datasets import manifests
 from tfvit.data.datasets import paths
 from tfvit.data.datasets import source as source_lib
+from tfvit.data.datasets import walking
 from tfvit.data.images import decoding
 
 
@@ -73,6 +74,8 @@ def table(*,
         by_image.setdefault(image, []).extend(texts)
     images = sorted(by_image) if split else list(by_image)
     files = [os.path.join(root, image) for image in images]
+    if problem := walking.left_out(files):
+        raise ValueError(f"{path} lists {problem}")
     if not tf.io.gfile.exists(files[0]):
         raise ValueError(
             f"{path} lists {files[0]}, which is not there. Relative names "

@@ -51,6 +51,10 @@ def find(path: str, split: str, splits: bool | None = None) -> tuple[
             "they lie in {path}/{class}/, set a slice such as 'train[:90%]'.")
     by_class = {name: _images(walk, root, name) if name in by_part[
         base if parts else ""] else [] for name in class_names}
+    if not any(by_class.values()) and (
+            problem := walking.left_out(walk.left_out.get(walking.OTHER, ()))):
+        raise ValueError(f"{root} has no images ({', '.join(SUFFIXES)}) but "
+                         f"{problem}")
     for name in class_names:
         if not by_class[name] and _is_stray(walk, path, by_part, name):
             del by_class[name]

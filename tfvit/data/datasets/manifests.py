@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import paths
+from tfvit.data.datasets import walking
 
 SUFFIXES = (".csv", ".jsonl", ".tsv")
 _DELIMITERS = {";": "';'", "\t": "'\\t'", "|": "'|'", ",": "','"}
@@ -52,6 +53,8 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
     rows = select(path, rows, split, root, columns[2], "sources.manifest",
                   notes)
     files = [os.path.join(root, image) for _, image, _, _ in rows]
+    if problem := walking.left_out(files):
+        raise ValueError(f"{path} lists {problem}")
     if not tf.io.gfile.exists(files[0]):
         raise ValueError(
             f"{path} lists {files[0]}, which is not there. Relative names "

@@ -1,12 +1,16 @@
 """Goes through folders of images; remembers what it leaves out, and why."""
-from collections.abc import Iterator
+import collections
+from collections.abc import Iterable, Iterator
 import os
 
 import tensorflow as tf
 
 from tfvit.data.datasets import paths
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp")
+# Of images that TensorFlow does not decode.
+FOREIGN = (".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".psd",
+           ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 # What systems and archives put beside people's files.
 _JUNK = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information",
          "lost+found", "__pycache__")
@@ -17,6 +21,18 @@ HIDDEN = "hidden image files (their names begin with a dot)"
 JUNK = "folders that a system made"
 LOOP = "links to folders that are walked anyway"
 STRAY = "folders without images, taken for neither class nor split"
+
+
+def left_out(files: Iterable[str]) -> str:
+    """Says which files are images of formats that are not read; else ""."""
+    suffixes = (os.path.splitext(file)[1].lower() for file in files)
+    counts = collections.Counter(s for s in suffixes if s in FOREIGN)
+    if not counts:
+        return ""
+    found = ", ".join(f"{count} {suffix}"
+                      for suffix, count in counts.most_common())
+    return (f"{found}: images of formats that TensorFlow does not read. "
+            "Convert them to JPEG or PNG.")
 
 
 class Walk:
@@ -58,15 +74,17 @@ class Walk:
         yield from self._images(path, [root or path, path], set())
 
     def holds_other_files(self, path: str) -> bool:
-        """Whether `images` met a file there that is no image."""
-        return any(file.startswith(os.path.join(path, ""))
-                   for file in self.left_out.get(OTHER, ()))
+        """Whether `images` met files there, and none of them an image."""
+        files = [file for file in self.left_out.get(OTHER, ())
+                 if file.startswith(os.path.join(path, ""))]
+        return bool(files) and not left_out(files)
 
     def notes(self, path: str) -> Iterator[str]:
         """Yields sentences on what was left out of `path`."""
-        for why, left_out in self.left_out.items():
-            yield (f"Ignored {len(left_out)} {why} in {path}, such as "
-                   f"{paths.shown(min(left_out))}.")
+        for why, files in self.left_out.items():
+            text = (f"Ignored {len(files)} {why} in {path}, such as "
+                    f"{paths.shown(min(files))}. {left_out(files)}")
+            yield text.rstrip()
         if self.encoded:
             yield (f"{len(self.encoded)} names of images in {path} are not "
                    "UTF-8, which other programs may not read, such as "

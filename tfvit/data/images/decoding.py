@@ -98,7 +98,7 @@ def error(image) -> str | None:
     """Returns the decoder's complaint about an encoded image, if any."""
     try:
         with tf.device("CPU:0"):
-            ops_lib.decode(image)
+            ops_lib.decode(image)  # Eagerly, which says it in one line.
         return None
     except tf.errors.OpError as complaint:
         return errors.reason(complaint)

@@ -10,25 +10,35 @@ pipelines where they have the operation.
 """
 import tensorflow as tf
 
+from tfvit.data.images import formats
+from tfvit.data.images import headers
 
-def decode(image, *, channels: int = 3) -> tf.Tensor:
+
+def decode(image, *, channels: int = 3, upright: bool = False) -> tf.Tensor:
     """Decodes JPEG, PNG, GIF, BMP or WebP bytes into uint8 [H, W, channels].
 
-    Grey images are repeated and alpha is dropped, 16-bit PNG is reduced to 8
-    bits, and of an animated GIF the first frame is taken. Arrays pass through,
-    with their channels adapted alike. TensorFlow reads an 8-bit BMP as grey,
-    whatever its palette, and turns no image by its EXIF orientation.
+    Grey images are repeated, colours become grey for one channel, alpha is
+    dropped, 16-bit PNG is reduced to 8 bits, and of an animated GIF the first
+    frame is taken. Arrays pass through, with their channels adapted alike.
+
+    Args:
+      image: bytes of an image file, or uint8 [H, W, c].
+      channels: 1 or 3.
+      upright: turn an image as the EXIF orientation in its file says, in which
+        cameras note how they were held. The papers' pipelines do not.
 
     Raises:
       tf.errors.InvalidArgumentError: the bytes are none of these formats, are
-        cut short, or are an animated WebP.
+        cut short, are an animated WebP, or a BMP that is compressed or has 16
+        bits.
     """
     image = tf.convert_to_tensor(image)
     if image.dtype != tf.string:
-        return _with_channels(image, channels)
-    image = tf.cond(_is_webp(image), lambda: _decode_webp(image, channels),
-                    lambda: _decode_others(image, channels))
-    return tf.ensure_shape(image, [None, None, channels])
+        return formats.with_channels(image, channels)
+    pixels = formats.decode(image, channels)
+    if upright:
+        pixels = formats.turn(pixels, headers.orientation(image))
+    return tf.ensure_shape(pixels, [None, None, channels])
 
 
 def decode_and_inception_crop(image,
@@ -39,8 +49,10 @@ def decode_and_inception_crop(image,
                               area_max: float = 100,
                               aspect_min: float = 0.75,
                               aspect_max: float = 1.33,
-                              scaled_decoding: bool = False) -> tf.Tensor:
-    """Cuts out a random part and resizes it to float32 [size, size, 3].
+                              scaled_decoding: bool = False,
+                              channels: int = 3,
+                              upright: bool = False) -> tf.Tensor:
+    """Cuts out a random part, resizes it to float32 [size, size, channels].
 
     Of a JPEG file only the part is decoded, with the same pixels as decoding
     all of it.
@@ -57,6 +69,7 @@ def decode_and_inception_crop(image,
         that still has the pixels of the result. Faster for large photos, but
         not what the published models saw: it averages where resizing alone
         leaves pixels out, and moves the part by up to a pixel of the result.
+      channels, upright: see decode. The part is one of the upright image.
     """
     image = tf.convert_to_tensor(image)
 
@@ -72,30 +85,38 @@ def decode_and_inception_crop(image,
         return tf.concat([begin[:2], extent[:2]], 0)  # top left height width
 
     def decode_all():
-        pixels = decode(image)
+        pixels = decode(image, channels=channels, upright=upright)
         top, left, height, width = tf.unstack(window(tf.shape(pixels)))
         return pixels[top:top + height, left:left + width]
 
     def decode_some():
-        box = window(tf.image.extract_jpeg_shape(image))
+        sides = tf.image.extract_jpeg_shape(image)[:2]
+        way = headers.orientation(image) if upright else tf.constant(1)
+        box = formats.before_turn(window(tf.concat(
+            [formats.turned_sides(sides, way), [channels]], 0)), sides, way)
+        least = formats.turned_sides(_pair(size), way)  # In the file's axes.
+        return formats.turn(decode_box(box, least), way)
+
+    def decode_box(box, least):
         if not scaled_decoding:
-            return decode_part(image, box)
-        shrinks = tf.reduce_min(box[2:] // _pair(size))
+            return decode_part(image, box, channels=channels)
+        shrinks = tf.reduce_min(box[2:] // least)
         ratio = tf.reduce_sum([tf.cast(shrinks >= r, tf.int32)
                                for r in (2, 4, 8)])  # Of 2.
         return tf.switch_case(ratio, [
-            lambda r=r: decode_part(image, box, ratio=r) for r in (1, 2, 4, 8)
+            lambda r=r: decode_part(image, box, ratio=r, channels=channels)
+            for r in (1, 2, 4, 8)
         ])
 
     if image.dtype == tf.string:
         part = tf.cond(tf.io.is_jpeg(image), decode_some, decode_all)
     else:
         part = decode_all()
-    return resize(tf.ensure_shape(part, [None, None, 3]), size=size)
+    return resize(tf.ensure_shape(part, [None, None, channels]), size=size)
 
 
-def decode_part(image, box, *, ratio: int = 1) -> tf.Tensor:
-    """Decodes a part of a JPEG at 1 / ratio of its size, uint8 [h, w, 3].
+def decode_part(image, box, *, ratio: int = 1, channels: int = 3) -> tf.Tensor:
+    """Decodes a part of a JPEG at 1 / ratio of its size, uint8 [h, w, c].
 
     The pixels are those of decoding all of it at that size, then cropping.
 
@@ -104,6 +125,7 @@ def decode_part(image, box, *, ratio: int = 1) -> tf.Tensor:
       box: top, left, height and width in the image, int32 [4].
       ratio: 1, 2, 4 or 8. Above 1, h = height // ratio and w alike, and the
         middle moves by half a pixel of the result at most.
+      channels: 1 or 3.
     """
     # The decoder makes sides of ceil(side / ratio) and crops afterwards.
     sides = -(-tf.image.extract_jpeg_shape(image)[:2] // ratio)
@@ -115,9 +137,8 @@ def decode_part(image, box, *, ratio: int = 1) -> tf.Tensor:
     # first and the last one decode otherwise for lack of a neighbour.
     begin = tf.maximum(left - 1, 0)
     end = tf.minimum(left + width + 1, sides[1])
-    part = tf.image.decode_and_crop_jpeg(
-        image, tf.stack([top, begin, height, end - begin]), channels=3,
-        ratio=ratio)
+    part = formats.part_of_jpeg(
+        image, tf.stack([top, begin, height, end - begin]), channels, ratio)
     return part[:, left - begin:left - begin + width]
 
 
@@ -131,8 +152,26 @@ def resize_small(image,
                  *,
                  smaller_size: int,
                  method: str = "area",
-                 antialias: bool = False):
-    """Resizes the smaller side to smaller_size, keeping the aspect ratio."""
+                 antialias: bool = False,
+                 max_aspect: float = 16.):
+    """Resizes the smaller side to smaller_size, keeping the aspect ratio.
+
+    Args:
+      image: see above.
+      smaller_size: in pixels.
+      method, antialias: see tf.image.resize.
+      max_aspect: largest longer side / smaller side of the result, at least 1.
+        Of an image beyond it only the middle is resized, at the same scale:
+        what a central crop of up to that aspect leaves. A file of 1 x 3,000
+        pixels would else become gigabytes.
+
+    Raises:
+      ValueError: max_aspect is below 1.
+    """
+    if max_aspect < 1:
+        raise ValueError(f"ops.resize_small.max_aspect = {max_aspect} must be "
+                         "1 or more: longer side / smaller side.")
+    image = _middle(image, max_aspect)
     height_width = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = smaller_size / tf.reduce_min(height_width)
     target = tf.cast(tf.round(height_width * factor), tf.int32)
@@ -185,41 +224,16 @@ def value_range(image, *, low: float = -1., high: float = 1.):
     return image * ((high - low) / 2) + (high + low) / 2
 
 
-def _decode_others(image, channels):
-    return tf.io.decode_image(image, channels, expand_animations=False)
-
-
-def _header(image, begin, length):
-    # Padded, because substr fails beyond the end of a file cut short.
-    start = tf.strings.join([tf.strings.substr(image, 0, 32), b"\0" * 32])
-    return tf.strings.substr(start, begin, length)
-
-
-def _is_webp(image):
-    return _header(image, 8, 4) == b"WEBP"
-
-
-def _decode_webp(image, channels):
-    # TensorFlow's WebP decoder refuses channels=3 for files with alpha, and
-    # with any other value it corrupts memory on animated ones: those are told
-    # by a flag in the extended header and go to the call that just fails.
-    flags = tf.io.decode_raw(_header(image, 20, 1), tf.uint8)[0]
-    animated = (_header(image, 12, 4) == b"VP8X") & (flags & 2 > 0)
-
-    def still():
-        pixels = tf.io.decode_image(image, 0, expand_animations=False)
-        return tf.ensure_shape(pixels[..., :3], [None, None, 3])
-
-    pixels = tf.cond(animated, lambda: _decode_others(image, 3), still)
-    return _with_channels(tf.ensure_shape(pixels, [None, None, 3]), channels)
-
-
-def _with_channels(image, channels):
-    if image.shape[-1] == 1:
-        return tf.repeat(image, channels, axis=-1)
-    if channels == 1:
-        return tf.image.rgb_to_grayscale(image[..., :3])
-    return image[..., :channels]
+def _middle(image, max_aspect):
+    """What of an image has the aspect ratio, around the same middle."""
+    sides = tf.shape(image)[:2]
+    most = tf.cast(tf.reduce_min(sides), tf.float32) * max_aspect
+    over = tf.maximum(sides - tf.cast(most, tf.int32), 0)
+    begin = (over + 1) // 2  # As much on either side: the middle stays.
+    end = sides - begin
+    channels = image.shape[-1]
+    image = tf.convert_to_tensor(image)[begin[0]:end[0], begin[1]:end[1]]
+    return tf.ensure_shape(image, [None, None, channels])
 
 
 def _require_size(image, size, knob):
