@@ -6,10 +6,10 @@
 Prints the number of images of each class and split, their sizes, channels and
 formats, and names broken and huge files, images that are there twice, in one
 split or in two, classes without images, and what training leaves out: hidden
-files, links to parents, stray folders. --contact_sheet draws some of each class,
---report has all of it. With --strict the exit code is 1 where there is a problem.
-Takes any gin file that names data, also those of whole runs; needs about 300
-bytes of memory for each image.
+files, links to parents, stray folders. --contact_sheet draws some of each
+class, --report has all of it. With --strict the exit code is 1 where there is a
+problem. Takes any gin file that names data, also those of whole runs; needs
+about 300 bytes of memory for each image.
 """
 
 import collections
@@ -169,7 +169,8 @@ def problems(splits, twice, wrong=()):
     yield "left out, or doubtful", list(dict.fromkeys(
         note for split in splits for note in split.notes))
     trained = {name for split in splits if split.name == "train"
-               for name, count in zip(split.class_names, split.classes) if count}
+               for name, count in zip(split.class_names, split.classes)
+               if count}
     for split in splits:
         yield f"{split.name}: broken images", split.broken
         yield f"{split.name}: classes without images", [
@@ -274,7 +275,8 @@ def main(words):
     if _REPORT.value:
         with open(_REPORT.value, "w", encoding="utf-8") as f:
             json.dump({"splits": {s.name: s.summary() for s in splits},
-                       "problems": dict(problems(splits, twice, wrong))}, f, indent=1)
+                       "problems": dict(problems(splits, twice, wrong))}, f,
+                      indent=1)
     if _SHEET.value:
         sheet(_SHEET.value, splits[0])
     if wrong or (found and _STRICT.value):
