@@ -173,7 +173,8 @@ def problems(splits, twice, wrong=()):
     yield "left out, or doubtful", list(dict.fromkeys(
         note for split in splits for note in split.notes))
     trained = {name for split in splits if split.name == "train"
-               for name, count in zip(split.class_names, split.classes) if count}
+               for name, count in zip(split.class_names, split.classes)
+               if count}
     for split in splits:
         yield f"{split.name}: broken images", split.broken
         yield f"{split.name}: classes without images", [
@@ -281,7 +282,8 @@ def main(words):
     if _REPORT.value:
         with open(_REPORT.value, "w", encoding="utf-8") as f:
             json.dump({"splits": {s.name: s.summary() for s in splits},
-                       "problems": dict(problems(splits, twice, wrong))}, f, indent=1)
+                       "problems": dict(problems(splits, twice, wrong))}, f,
+                      indent=1)
     if _SHEET.value:
         sheet(_SHEET.value, splits[0])
     if wrong or (found and _STRICT.value):

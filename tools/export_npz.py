@@ -3,8 +3,8 @@
     python -m tools.export_npz --workdir=runs/b16_cifar10 --output=b16.npz
 
 vision_transformer, big_vision, timm and load.from_npz read such files. b16.json
-beside it has what arrays do not say, for tfvit: the class names, the range of the
-pixels, softmax or sigmoid, the patch grid. Keep the two together.
+beside it has what arrays do not say, for tfvit: the class names, the range of
+the pixels, softmax or sigmoid, the patch grid. Keep the two together.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Which gin file, and which settings, belong to a published `.npz` file.
 
-The architecture is told by the arrays' shapes, so that names do not matter; what
-they do not tell, as the file beside it has it (weights.sidecar) or, of the
-catalogue's files, as they are known to be.
+The architecture is told by the arrays' shapes, so that names do not matter;
+what they do not tell, by the file beside it (weights.sidecar) or, of the
+catalogue's files, by what is known of them.
 """
 
 import math

@@ -1,9 +1,9 @@
 """What an `.npz` of weights does not say itself: NAME.json beside NAME.npz.
 
 {"class_names": [...], "link": "softmax" or "sigmoid", "value_range": [low,
-high] of the pixels, "image_size": [H, W], "patch_grid": [h, w], ...}, each of which may be missing.
-Beside the file, because what else is in it would be a parameter to those who
-read such files: the JAX original, timm, load.from_npz.
+high] of the pixels, "image_size": [H, W], "patch_grid": [h, w], ...}, each of
+which may be missing. Beside the file, because what else is in it would be a
+parameter to those who read such files: the JAX original, timm, load.from_npz.
 """
 from collections.abc import Mapping
 import json
