@@ -18,8 +18,8 @@ from tfvit.data.datasets import captions
 from tfvit.data.images import decoding
 
 _CORRUPT_ADVICE = (
-    "Remove or replace it, or have such files skipped and counted in all of the "
-    "run's data: "
+    "Remove or replace it, or have such files skipped and counted in all of "
+    "the run's data: "
     '--gin_bindings="experiment.Experiment.skip_corrupt = True"')
 
 
