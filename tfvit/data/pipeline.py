@@ -21,8 +21,8 @@ from tfvit.data.images import decoding
 from tfvit.data.images import keep as keep_lib
 
 _CORRUPT_ADVICE = (
-    "Remove or replace it, or have such files skipped and counted in all of the "
-    "run's data: "
+    "Remove or replace it, or have such files skipped and counted in all of "
+    "the run's data: "
     '--gin_bindings="experiment.Experiment.skip_corrupt = True"')
 
 

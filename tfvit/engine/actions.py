@@ -65,16 +65,17 @@ def check(todo, run):
     # An action of one's own may report metrics under any name.
     strangers = any(every.name[0].isdigit() and
                     not hasattr(every.action, "watches") for every in todo)
-    traced = run.train_step.names
-    training = [f"train/{name}" for name in (*traced, *_LOGGED)]
     for every in todo:
         for knob, metric in getattr(every.action, "watches", {}).items():
             evaluator = metric.split("/")[0]
             if evaluator in run.evaluators or not (
                     evaluator == "train" or strangers):
                 metrics.check_name(knob, metric, run.evaluators)
-            elif evaluator == "train" and traced and metric not in training:
-                raise metrics.unknown(knob, metric, training)
+            elif evaluator == "train":
+                traced = run.train_step.names
+                training = [f"train/{name}" for name in (*traced, *_LOGGED)]
+                if traced and metric not in training:
+                    raise metrics.unknown(knob, metric, training)
 
 
 def log(training, memory):

@@ -12,9 +12,9 @@ import numpy as np
 # Words of a metric's name. A sharp minimum, one of a large eigenvalue, is what
 # SAM avoids (arXiv 2010.01412); what is corrupt or skipped is lost.
 _SMALLER_IS_BETTER = {
-    "loss", "losses", "xent", "nll", "perplexity", "error", "errors", "err",
-    "mse", "rmse", "mae", "ece", "brier", "eigenvalue", "corrupt", "skipped",
-    "rollbacks"
+    "loss", "losses", "xent", "xentropy", "entropy", "crossentropy", "nll",
+    "perplexity", "error", "errors", "err", "mse", "rmse", "mae", "ece",
+    "brier", "eigenvalue", "corrupt", "skipped", "rollbacks"
 }
 
 

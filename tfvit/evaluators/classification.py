@@ -50,7 +50,8 @@ class Classification:
             logits = tf.cast(model(batch["images"], training=False), tf.float32)
             return _sums(logits, batch, loss, classes)
 
-        num_classes = len(classes or range(model.output_shape[-1]))
+        num_classes = (model.output_shape[-1] if classes is None else
+                       len(classes))
         self.metric_names = (
             "accuracy", *["top5_accuracy"] * (num_classes > 5), "loss",
             "examples", *base.corrupt_name(skip_corrupt))

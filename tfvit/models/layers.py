@@ -83,7 +83,8 @@ class Dropout(tf_keras.layers.Layer):
 class LayerNorm(tf_keras.layers.Layer):
     """Layer normalisation over the last axis, computed in float32.
 
-    Its input is taken as it comes, in float32 where that is what comes. Epsilon 1e-6 is flax's default (flax/linen/normalization.py).
+    Its input is taken as it comes, in float32 where that is what comes. Epsilon
+    1e-6 is flax's default (flax/linen/normalization.py).
     """
 
     def __init__(self, *, epsilon=1e-6, **kwargs):
