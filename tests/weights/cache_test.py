@@ -265,8 +265,8 @@ def test_a_file_system_without_locks_is_explained(server, monkeypatch, caplog,
     monkeypatch.setattr(fcntl, "flock", flock)
     assert read(server.url) == OLD
     assert f"without locks ({os.strerror(number)})" in caplog.text
-    assert sorted(os.listdir(os.path.dirname(fetch.cache_path(server.url)))) == [
-        ".w.npz.json", "w.npz"]
+    folder = os.path.dirname(fetch.cache_path(server.url))
+    assert sorted(os.listdir(folder)) == [".w.npz.json", "w.npz"]
 
 
 def test_what_was_put_there_by_hand_and_the_catalogue_are_not_asked_about(

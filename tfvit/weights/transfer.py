@@ -95,7 +95,7 @@ def get_rest(url, part, *, key, copy):
 def validators(response):
     """What tells this version of a file from others: {"etag", "modified"}."""
     return known({"etag": response.headers["ETag"],
-                           "modified": response.headers["Last-Modified"]})
+                  "modified": response.headers["Last-Modified"]})
 
 
 def known(notes):
