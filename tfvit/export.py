@@ -194,7 +194,7 @@ def _check_classes(server, found):
 
 
 def _export_saved_model(trained):
-    # Under which TensorFlow Serving finds the files, by reading it as a pattern.
+    # TensorFlow Serving finds the files by it, and takes it for a pattern.
     name = re.sub(files_lib.SIGNS + r"|\]", "_", _NAME.value or os.path.basename(
         os.path.abspath(_OUT.value)))
     batches = [size for size in _WARMUP.value if size]

@@ -49,7 +49,7 @@ def matching(word: str) -> list[str]:
 
 
 def _existing(word):
-    """The longest folder at the start of a pattern that is there by its name."""
+    """The longest folder at the start of a pattern that is there by name."""
     ends = [match.end() for match in re.finditer("/", word)
             if re.search(SIGNS, word[:match.end()])]
     return next((word[:end] for end in reversed(ends)

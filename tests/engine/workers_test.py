@@ -136,19 +136,19 @@ def test_one_device_and_several_workers_read_each_others_checkpoints(
                 name] == tf.bfloat16
 
     arguments = TRAIN
-    steps(4)
+    steps(8)
     first = tmp_path / "together"
-    assert_done(workers.end_all(start(first, first)), first, 0, 4)
-    steps(6)
+    assert_done(workers.end_all(start(first, first)), first, 0, 8)
+    steps(10)
     alone = copy(first, tmp_path / "alone")
     done = subprocess.run(
         [sys.executable, *TRAIN, f"--workdir={alone}", "--gin_bindings="
          "experiment.Experiment.strategy = @strategies.one_device"],
         cwd=kill_test.ROOT, capture_output=True, text=True, check=False)
-    assert_done([(done.returncode, done.stderr)], alone, 4, 6)
-    steps(8)
+    assert_done([(done.returncode, done.stderr)], alone, 8, 10)
+    steps(12)
     again = copy(alone, tmp_path / "again")
-    assert_done(workers.end_all(start(again, again)), again, 6, 8)
+    assert_done(workers.end_all(start(again, again)), again, 10, 12)
 
 
 BROKEN = """

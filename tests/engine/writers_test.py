@@ -135,9 +135,13 @@ def test_csv_is_a_table_that_goes_back_with_the_run(tmp_path):
 def test_metrics_that_are_gone_at_a_resume_are_named(tmp_path):
     with pytest.raises(ValueError, match="metrics.jsonl is missing.*step 20"):
         both(tmp_path, {"Jsonl": 300}, 20)
-    (tmp_path / "metrics.jsonl").write_text("cut off")
-    with pytest.raises(ValueError, match="has 7 bytes.*step 20 knows 300"):
-        both(tmp_path, {"Jsonl": 300}, 20)
+
+
+def test_metrics_that_a_power_cut_shortened_are_whole_lines(tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    both(tmp_path, {"Jsonl": 300}, 20)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+    assert "only 16 of the 300 bytes that it had at step 20" in caplog.text
 
 
 @pytest.mark.parametrize("writer, module", [("WandB", "wandb"),

@@ -15,6 +15,7 @@ import os
 import time
 import uuid
 
+from absl import logging
 import tensorflow as tf
 
 from tfvit import errors
@@ -63,11 +64,12 @@ class _Lines(_Writer):
                     "--workdir.")
             with tf.io.gfile.GFile(self._path, "rb") as f:
                 lines = f.read(position)
-            if len(lines) < position:
-                raise ValueError(
-                    f"{self._path} has {len(lines)} bytes, of which the "
-                    f"checkpoint of step {step} knows {position}: put back "
-                    "what it was, or take a new --workdir.")
+            if len(lines) < position:  # A power cut takes what was not on disk.
+                logging.warning(
+                    "%s has only %d of the %d bytes that it had at step %d: "
+                    "the last metrics before are lost.", self._path, len(lines),
+                    position, step)
+                lines = lines[:lines.rfind(b"\n") + 1]
         # Beside it first: killed in between, the run loses no line.
         partial = f"{self._path}.part"
         with _writing(self._path):

@@ -97,7 +97,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     if is_run:
         exp, config = experiment.of_run(where, overrides)
     else:
-        files, bindings = published.gin_of(where)
+        files, bindings = published.gin_of(where, overrides[1])
         exp, config = experiment.from_config([*files, *overrides[0]],
                                              [*bindings, *overrides[1]])
     if precision:

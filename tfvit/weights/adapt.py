@@ -65,6 +65,36 @@ def resize_posemb(posemb, *, new_grid, has_cls_old, has_cls_new, old_grid=None):
     return np.concatenate([cls, grid], axis=1)
 
 
+def resize_patches(kernel, size):
+    """Fits the first convolution [p, q, c, D] to patches of another size.
+
+    Enlarged bilinearly, a patch gives the same with the new kernel as it gave
+    with the old one; made smaller, as nearly as can be (FlexiViT, arXiv
+    2212.08013, section 3.4: the pseudo-inverse of the resizing, which is
+    big_vision's `resample_patchemb`).
+
+    Args:
+      kernel: float [p, q, c, D].
+      size: (height, width) of the new patches.
+
+    Returns:
+      [*size, c, D] of the dtype of `kernel`.
+    """
+    inverses = [np.linalg.pinv(_bilinear(old, new).T)
+                for old, new in zip(kernel.shape, size)]
+    # The resizing of rows and that of columns are one matrix each.
+    resized = np.einsum("hp,wq,pqcd->hwcd", *inverses,
+                        kernel.astype(np.float64), optimize=True)
+    return resized.astype(kernel.dtype)
+
+
+def _bilinear(old, new):
+    """The matrix [new, old] of tf.image.resize, without antialiasing."""
+    places = (np.arange(new) + 0.5) * old / new - 0.5
+    places = np.clip(places, 0, old - 1)
+    return np.maximum(1 - np.abs(places[:, None] - np.arange(old)), 0)
+
+
 def resize_channels(kernel, channels):
     """Fits the first convolution [p, p, c, D] to images of other channels.
 

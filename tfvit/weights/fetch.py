@@ -3,21 +3,22 @@
 Downloads go to $TFVIT_CACHE (default ~/.cache/tfvit) under the bucket's or
 host's name: `imagenet21k/ViT-B_16` becomes
 `~/.cache/tfvit/vit_models/imagenet21k/ViT-B_16.npz`. A machine without network
-finds files that were put there by hand.
+finds files that were put there by hand. Of files that are not in the catalogue
+the server is asked each time whether they have changed.
 """
 
-import base64
-import fcntl
-import hashlib
+import functools
 import http.client
 import os
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 
 from absl import logging
 import tensorflow as tf
+
+from tfvit.weights import cache
+from tfvit.weights import transfer
 
 BUCKETS = ("vit_models", "mixer_models", "big_vision")
 COLLECTIONS = ("imagenet21k", "imagenet21k+imagenet2012", "imagenet1k",
@@ -27,13 +28,8 @@ _SUFFIXES = (".npz", ".csv", ".txt", ".model", ".index",
 _STORAGE = "https://storage.googleapis.com"
 _ATTEMPTS = 3
 _PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
-_TIMEOUT = 10.0  # Seconds without a byte.
 _CHUNK = 2**20  # Bytes.
 _REPORT_EVERY = 5.0  # Seconds.
-
-
-class _BrokenOff(OSError):
-    """A download that may go better when it is tried again."""
 
 
 def resolve(path):
@@ -54,6 +50,7 @@ def resolve(path):
       FileNotFoundError: neither a file nor a name, or not on the server.
       ConnectionError: the download failed; the message says where to put the
         file by hand.
+      OSError: there is no room for it.
     """
     path = os.path.expanduser(path)  # Of gin: no shell did it.
     if os.path.exists(path):
@@ -61,11 +58,19 @@ def resolve(path):
     url = catalogue_url(path) or path
     if not url.startswith(("gs://", "https://", "http://")):
         raise FileNotFoundError(
-            f"There is no file {path}, nor is it a gs:// or https:// URL or a "
+            f"There is no file {cache.shown(path) if '://' in path else path}, "
+            "nor is it a gs:// or https:// URL or a "
             "catalogue name such as imagenet21k/ViT-B_16.")
     target = cache_path(url)
-    if not os.path.exists(target):
-        _download(url, target)
+    if not _current(url, target):
+        try:
+            _download(url, target)
+        except OSError as error:
+            if error.errno not in transfer.DISK:
+                raise
+            raise OSError(
+                f"Cannot write {target}: {error.strerror}. Make room, or set "
+                "TFVIT_CACHE to another folder.") from error
     return target
 
 
@@ -98,39 +103,88 @@ def is_published(path):
 
 def cache_path(url):
     """Where the file of a gs:// or https:// URL is kept on this machine."""
-    parts = urllib.parse.urlsplit(url)
-    names = parts.path.strip("/").split("/")
-    if f"{parts.scheme}://{parts.netloc}" != _STORAGE:
-        names.insert(0, parts.netloc)
-    if any(name in ("", ".", "..") for name in names):
-        raise FileNotFoundError(f"{url} does not name a file.")
-    root = os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit"
-    return os.path.join(os.path.expanduser(root), *names)
+    return cache.path(url, storage=_STORAGE, buckets=BUCKETS)
+
+
+def _published(url):
+    """Whether a URL is of the catalogue, whose files never change."""
+    url = url.replace(f"{_STORAGE}/", "gs://", 1)
+    return url.startswith(tuple(f"gs://{bucket}/" for bucket in BUCKETS))
+
+
+def _current(url, target):
+    """Whether the file at hand needs no download, as far as can be known.
+
+    The server is asked whether it has changed, if it said at the time by what
+    to tell (ETag, Last-Modified). Without an answer it is taken as it is, and
+    so is a file of the catalogue, or one that was put there by hand.
+    """
+    if not os.path.exists(target):
+        return False
+    notes = cache.read_notes(target)
+    if _published(url) or not notes:
+        return True
+    if notes.get("url") != cache.key(url):
+        return False  # http:// and https:// have one place.
+    headers = {}
+    if "etag" in notes:
+        headers["If-None-Match"] = notes["etag"]
+    if "modified" in notes:
+        headers["If-Modified-Since"] = notes["modified"]
+    if not headers:
+        return True
+    try:
+        with transfer.send(_http(url), headers) as response:
+            same = transfer.validators(response) == transfer.known(notes)
+    except urllib.error.HTTPError as error:
+        if error.code != 304:
+            logging.warning("Using %s; whether it changed cannot be told: %s",
+                            target, error)
+        return True
+    except (OSError, http.client.HTTPException) as error:
+        logging.warning("Using %s; whether it changed cannot be told: %s",
+                        target, getattr(error, "reason", error))
+        return True
+    if not same:
+        logging.info("%s has changed.", cache.shown(url))
+    return same
 
 
 def _download(url, target):
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    # Processes that want the same file wait for the one that fetches it, and
-    # one that was killed leaves the part from which the next resumes.
-    with open(f"{target}.part", "ab") as part:
-        fcntl.flock(part, fcntl.LOCK_EX)
-        if os.path.exists(target):
+    with cache.part(target) as part:
+        if _current(url, target):  # By another process, meanwhile.
+            os.remove(part.name)
             return
         try:
             _fetch(url, part)
         except (OSError, http.client.HTTPException, tf.errors.OpError) as error:
             if (getattr(error, "code", None) == 404 or
                     isinstance(error, tf.errors.NotFoundError)):
-                raise FileNotFoundError(f"{url} does not exist.") from error
+                raise FileNotFoundError(
+                    f"{cache.shown(url)} does not exist.") from error
+            if getattr(error, "errno", None) in transfer.DISK:
+                raise
             raise _unreachable(url, target, error) from error
-        os.replace(f"{target}.part", target)
+        # First the file: notes of another one only make for a download.
+        notes = {} if _published(url) else cache.read_notes(part.name)
+        os.replace(part.name, target)
+        cache.write_notes(target, notes)
+        cache.write_notes(part.name, {})
 
 
 def _unreachable(url, target, error):
     reason = str(getattr(error, "reason", error)) or repr(error)
     reason = reason.splitlines()[0]
-    return ConnectionError(f"Could not download {url} ({reason}); on a machine "
-                           f"without network put the file at {target}.")
+    return ConnectionError(
+        f"Could not download {cache.shown(url)} ({reason}); on a machine "
+        f"without network put the file at {target}.")
+
+
+def _http(url):
+    """The https:// URL of a gs:// one, or the URL itself."""
+    if not url.startswith("gs://"):
+        return url
+    return f"{_STORAGE}/{urllib.parse.quote(url.removeprefix('gs://'))}"
 
 
 def _fetch(url, part):
@@ -140,59 +194,30 @@ def _fetch(url, part):
     credentials, and it can resume and report progress. TensorFlow's own
     client, which looks for credentials, is asked only for what is not public.
     """
-    if not url.startswith("gs://"):
-        return _fetch_http(url, part)
-    path = urllib.parse.quote(url.removeprefix("gs://"))
     try:
-        return _fetch_http(f"{_STORAGE}/{path}", part)
+        return _fetch_http(url, part)
     except urllib.error.HTTPError as error:
-        if error.code not in (401, 403):
+        if not url.startswith("gs://") or error.code not in (401, 403):
             raise
     return tf.io.gfile.copy(url, part.name, overwrite=True)
 
 
 def _fetch_http(url, part):
     for attempt in range(1, _ATTEMPTS + 1):
+        pause = _PAUSE
         try:
-            return _transfer(url, part)
-        except urllib.error.HTTPError as error:
-            if error.code < 500 or attempt == _ATTEMPTS:
-                raise
-        except urllib.error.URLError:
-            raise  # Not even a connection: most likely there is no network.
+            return transfer.get_rest(
+                _http(url), part, key=cache.key(url),
+                copy=functools.partial(_copy, url=cache.shown(url)))
         except (OSError, http.client.HTTPException) as error:
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or not transfer.may_pass(error):
                 raise
-            logging.warning("Download of %s broke off (%s); resuming.", url,
-                            error)
-        time.sleep(_PAUSE)
-
-
-def _transfer(url, part):
-    """One request: appends what is missing to `part` and checks the result."""
-    have = part.seek(0, os.SEEK_END)
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:
-            raise
-        # Nothing follows the bytes at hand, which may be others: start anew.
-        part.truncate(0)
-        raise _BrokenOff("the part at hand is of no use") from error
-    with response:
-        if have and response.status != 206:  # The server sends it whole.
-            part.truncate(0)
-            have = 0
-        length = response.headers["Content-Length"]
-        total = have + int(length) if length else None
-        size = _copy(response, part, have, total, url)
-        if total is not None and size != total:
-            raise _BrokenOff(f"{size} of {total} bytes arrived")
-        _check_md5(response.headers, part)
+            reason = getattr(error, "reason", error)
+            if isinstance(error, urllib.error.HTTPError):
+                pause = max(pause, transfer.retry_after(error.headers))
+            logging.warning("Download of %s broke off (%s); trying again in "
+                            "%g s.", cache.shown(url), reason, pause)
+        time.sleep(pause)
 
 
 def _copy(response, part, have, total, url):
@@ -220,19 +245,3 @@ def _progress(size, total, rate):
     return (f"[{'#' * (20 * size // total):20}] {size / total:.0%} of "
             f"{total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s, "
             f"{(total - size) / max(rate, 1):.0f} s left")
-
-
-def _check_md5(headers, part):
-    """Compares with the MD5 that Google Cloud Storage sends of the object."""
-    hashes = ",".join(headers.get_all("x-goog-hash", []))
-    for item in hashes.split(","):
-        kind, _, value = item.strip().partition("=")
-        if kind != "md5":
-            continue
-        md5 = hashlib.md5(usedforsecurity=False)
-        with open(part.name, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                md5.update(chunk)
-        if md5.digest() != base64.b64decode(value):
-            part.truncate(0)
-            raise _BrokenOff("its MD5 is wrong")

@@ -23,7 +23,8 @@ _PRE_LOGITS = {"pre_logits/kernel", "pre_logits/bias"}
 _MAX_LISTED = 40  # Problems in an error message.
 
 
-def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None):
+def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None,
+             resize_patches=False):
     """Assigns the arrays of an `.npz` file to the model's variables.
 
     Position embeddings are resized to the model's patch grid and the first
@@ -44,10 +45,13 @@ def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None):
         and `augreg/B_16` the recommended AugReg file of that architecture.
       reset_head: see above.
       file_grid: (h, w) in patches of the file's position embeddings, needed
-        only where they are no square. None for what lies beside the file, as
-        tools.export_npz writes it, or else a square.
+        only where they are no square. None for what the file notes, such as
+        those of to_npz, or what lies beside it, as tools.export_npz writes it,
+        or else a square.
       tower: "img" or "txt" starts that tower of a LiT alone, from a file that
         has just the one.
+      resize_patches: fit the kernel of the patches to those of the model, too,
+        as FlexiViT (arXiv 2212.08013) does.
 
     Raises:
       FileNotFoundError, OSError: as fetch.resolve.
@@ -61,14 +65,15 @@ def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None):
         file_grid = sidecar.read(path).get("patch_grid")
     with npz.load(fetch.resolve(path)) as file:
         from_arrays(
-            model, file, reset_head=reset_head, file_grid=file_grid,
-            tower=tower,
+            model, file, reset_head=reset_head,
+            file_grid=file_grid or file.notes.get("grid"), tower=tower,
+            resize_patches=resize_patches,
             canonicalise=lambda shapes: names.canonicalise(shapes,
                                                            subtree=subtree))
 
 
 def from_arrays(model, file, *, canonicalise, reset_head=True, file_grid=None,
-                tower=None):
+                tower=None, resize_patches=False):
     """As from_npz, from an open npz.Npz or what has its attributes.
 
     `canonicalise` makes {canonical name: names.Entry} of the file's shapes.
@@ -76,7 +81,8 @@ def from_arrays(model, file, *, canonicalise, reset_head=True, file_grid=None,
     variables = names.variables(model, tower)
     try:
         entries = canonicalise(file.shapes)
-        plan = _plan(model, variables, entries, reset_head, file_grid)
+        plan = _plan(model, variables, entries, reset_head, file_grid,
+                     resize_patches)
     except ValueError as error:
         raise ValueError(f"{file.path} does not fit: {error}") from error
     _assign(file, variables, plan)
@@ -96,9 +102,18 @@ def check(model, shapes, *, subtree=None, reset_head=True):
 def to_npz(model, path):
     """Writes the model's variables under their published names.
 
-    Both vision_transformer and big_vision read the file.
+    Both vision_transformer and big_vision read the file. For what its arrays do
+    not tell it notes the size of the images and the patch grid.
     """
-    npz.save(path, names.variables(model))
+    tower = getattr(model, "img", model)
+    shape, grid = (getattr(tower, name, None)
+                   for name in ("input_shape", "image_grid"))
+    notes = {}
+    if isinstance(shape, tuple) and len(shape) == 4:  # Images.
+        notes["image_size"] = list(shape[1:3])
+    if grid:
+        notes["grid"] = list(grid)
+    npz.save(path, names.variables(model), notes)
 
 
 def split_subtree(path):
@@ -108,14 +123,16 @@ def split_subtree(path):
     return re.fullmatch(r"(.*?)(?::([A-Za-z_]\w*))?", path).groups()
 
 
-def _plan(model, variables, entries, reset_head, file_grid):
+def _plan(model, variables, entries, reset_head, file_grid,
+          resize_patches=False):
     """Returns {name: Entry of the variable's shape}."""
     reset = _HEAD if reset_head else set()
     optional = _optional(variables, reset_head)
     plan, problems = {}, []
     for name in sorted((variables.keys() | entries.keys()) - reset):
         if name in entries and name in variables:
-            plan[name] = _fit(model, name, variables, entries, file_grid)
+            plan[name] = _fit(model, name, variables, entries, file_grid,
+                              resize_patches)
             shape = tuple(variables[name].shape)
             if plan[name].shape != shape:
                 problems.append(f" ! {name} {entries[name].shape} in the file, "
@@ -138,16 +155,22 @@ def _optional(variables, reset_head):
     return optional
 
 
-def _fit(model, name, variables, entries, file_grid):
+def _fit(model, name, variables, entries, file_grid, resize_patches):
     """The file's entry, adapted to the variable where that is possible."""
     entry, shape = entries[name], tuple(variables[name].shape)
     if len(entry.shape) != len(shape):
         return entry
-    if _sees_images(name, variables) and 0 < entry.shape[2] != shape[2]:
-        old = entry.shape
-        return entry.then(
-            (*old[:2], shape[2], old[3]),
-            lambda kernel: adapt.resize_channels(kernel, shape[2]))
+    if _sees_images(name, variables):
+        if 0 < entry.shape[2] != shape[2]:
+            entry = entry.then(
+                (*entry.shape[:2], shape[2], entry.shape[3]),
+                lambda kernel: adapt.resize_channels(kernel, shape[2]))
+        if (resize_patches and entry.shape[:2] != shape[:2] and
+                not name.endswith("conv_root/kernel")):
+            entry = entry.then(
+                (*shape[:2], *entry.shape[2:]),
+                lambda kernel: adapt.resize_patches(kernel, shape[:2]))
+        return entry
     if name.endswith(names.POS_EMBEDDING):
         return _fit_posemb(model, name, variables, entries, file_grid)
     return entry
@@ -201,6 +224,12 @@ def _explain(problems, variables, entries):
          "build the model with representation_size=None."),
         (" ! head/bias", "Loading the head needs the file's number of classes; "
          "reset_head=True starts with a new head."),
+        (" ! embedding/kernel", "load.from_npz.resize_patches = True fits "
+         "patches of another size."),
+        (" ! stem/kernel", "load.from_npz.resize_patches = True fits patches "
+         "of another size."),
+        (f" - {names.POS_EMBEDDING}", "The file has no position embeddings: "
+         "build the model with posemb='sincos2d'."),
         ("token_mixing/", "Mixer's token mixing is tied to the number of "
          "patches: build the model for the file's image size."),
     ]:

@@ -7,6 +7,7 @@ is read, or memory for one allocated, before somebody asks for it.
 
 import collections.abc
 import io
+import json
 import math
 import os
 import tempfile
@@ -24,6 +25,7 @@ _MAX_DEFLATE_RATIO = 1032
 # for small files of zeros, and a multiple of the file's size.
 _FREE_BYTES, _MAX_EXPANSION = 2**28, 100
 _MAX_HEADER = 10_000  # Bytes; numpy's own limit for untrusted files.
+_NOTES = "tfvit"  # Key in the comment.
 _CHUNK = 2**18  # Bytes read at a time.
 
 
@@ -37,6 +39,7 @@ class Npz(collections.abc.Mapping):
       path: where the file is.
       shapes: {name: shape} of all arrays, known without reading them.
       dtypes: {name: numpy dtype} of the arrays as they are returned.
+      notes: what `save` noted, {name: two whole numbers}; maybe {}.
     """
 
     def __init__(self, path):
@@ -54,6 +57,7 @@ class Npz(collections.abc.Mapping):
             raise self._broken(error) from error
         self.shapes = {k: h.shape for k, h in self._headers.items()}
         self.dtypes = {k: _result_dtype(h) for k, h in self._headers.items()}
+        self.notes = _notes(self._zip.comment)
 
     def __getitem__(self, name):
         array = np.empty(math.prod(self.shapes[name]), self.dtypes[name])
@@ -109,36 +113,41 @@ def load(path):
     return Npz(path)
 
 
-def save(path, tree):
+def save(path, tree, notes=None):
     """Writes {name: array or variable} as an uncompressed `.npz`.
+
+    `notes`, {name: two whole numbers}, go into the zip file's comment, where
+    they are in nobody's way.
 
     The same tree gives the same bytes. `path` may be remote (gs://); it is
     replaced whole or not at all. One array at a time is held in memory.
     """
     path = os.fspath(path)
     with errors.writing(path):
-        _save(path, tree)
+        _save(path, tree, notes)
 
 
-def _save(path, tree):
+def _save(path, tree, notes):
     if "://" in path:
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, "weights.npz")
-            _write(local, tree)
+            _write(local, tree, notes)
             tf.io.gfile.copy(local, path, overwrite=True)
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     partial = f"{path}.{os.getpid()}.part"
     try:
-        _write(partial, tree)
+        _write(partial, tree, notes)
         os.replace(partial, path)
     finally:
         if os.path.exists(partial):
             os.remove(partial)
 
 
-def _write(path, tree):
+def _write(path, tree, notes):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        if notes:
+            archive.comment = json.dumps({_NOTES: notes}).encode()
         for name in sorted(tree):
             value = tree[name]
             value = value.numpy() if hasattr(value, "numpy") else value
@@ -149,6 +158,16 @@ def _write(path, tree):
                                           np.asanyarray(value),
                                           version=(1, 0),
                                           allow_pickle=False)
+
+
+def _notes(comment):
+    try:
+        notes = dict(json.loads(comment)[_NOTES])
+    except (ValueError, KeyError, TypeError):
+        return {}  # Of others.
+    return {name: pair for name, pair in notes.items()
+            if isinstance(pair, list) and len(pair) == 2 and
+            all(isinstance(size, int) and size > 0 for size in pair)}
 
 
 def _open(file):

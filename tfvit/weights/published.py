@@ -8,6 +8,9 @@ catalogue's files, by what is known of them.
 import math
 import re
 
+from absl import logging
+
+from tfvit.weights import adapt
 from tfvit.weights import augreg
 from tfvit.weights import fetch
 from tfvit.weights import load
@@ -19,14 +22,17 @@ _WIDTHS = {192: "ti", 384: "s", 512: "s", 768: "b", 1024: "l", 1280: "h"}
 # Width of the text tower -> the LiT.
 _BERTS = {768: "lit_b16b", 1024: "lit_l16l"}
 _SMALL = {192: "lit_l16ti", 384: "lit_l16s"}
+_SIZE = 224  # Pixels of published models without a table of positions.
+GIVEN = object()
 _NAMES = {8: "r26", 16: "r50"}  # Units in the ResNet stem -> its name.
 
 
-def gin_of(path):
+def gin_of(path, overrides=()):
     """Returns (gin files, bindings) that load a file with its whole function.
 
     Args:
       path: what load.from_npz takes.
+      overrides: bindings that will follow, of which one may give IMAGE_SIZE.
 
     Raises:
       FileNotFoundError, OSError: as fetch.resolve.
@@ -38,11 +44,17 @@ def gin_of(path):
         path = f"{file}:{subtree}" if subtree else file
     with npz.load(fetch.resolve(file)) as arrays:
         entries = names.canonicalise(arrays.shapes, subtree=subtree)
+        noted = getattr(arrays, "notes", {}).get("image_size")
+    if any(re.search(r"\b(IMAGE_SIZE|image_size)\s*=", binding)
+           for binding in overrides):
+        noted = GIVEN
     shapes = {name: entry.shape for name, entry in entries.items()}
     if any(name.startswith("txt/") for name in shapes):
-        return _gin_of_lit(path, shapes)
+        return _gin_of_lit(path, shapes, noted)
     known = sidecar.read(file)
-    model, settings = describe(shapes)
+    if noted is not GIVEN:
+        noted = known.get("image_size", noted)
+    model, settings = describe(shapes, noted)
     settings.update(_settings(known))
     bindings = [f"{k} = {v!r}" for k, v in settings.items()]
     bindings.append(f"load.from_npz.path = {path!r}")
@@ -55,10 +67,8 @@ def gin_of(path):
 
 
 def _settings(known):
-    """The {gin name: value} of what a sidecar knows and arrays do not."""
+    """The {gin name: value} of the range of pixels that a sidecar knows."""
     settings = {}
-    if size := known.get("image_size"):
-        settings["IMAGE_SIZE"] = size[0] if size[0] == size[1] else tuple(size)
     for name, value, usual in zip(("low", "high"),
                                   known.get("value_range", (-1, 1)), (-1, 1)):
         if value != usual:
@@ -66,8 +76,8 @@ def _settings(known):
     return settings
 
 
-def _gin_of_lit(path, shapes):
-    model, settings = describe_lit(shapes)
+def _gin_of_lit(path, shapes, noted):
+    model, settings = describe_lit(shapes, noted)
     # Published beside the weights.
     stem = path.removesuffix(".npz")
     bindings = ["TOKENIZER = @tokenizers.sentencepiece()"]
@@ -82,7 +92,7 @@ def _gin_of_lit(path, shapes):
     return files, bindings
 
 
-def describe_lit(shapes):
+def describe_lit(shapes, noted=None):
     """As describe, for a file of two towers.
 
     Raises:
@@ -94,15 +104,17 @@ def describe_lit(shapes):
     table, stems = (bert, _BERTS) if bert else (small, _SMALL)
     kernel = shapes.get("img/embedding/kernel")
     positions = shapes.get(f"img/{names.POS_EMBEDDING}")
-    if not (table and kernel and positions) or table[1] not in stems:
+    if not (table and kernel) or table[1] not in stems:
         raise ValueError(f"The arrays are those of {names.describe(shapes)}: "
                          "no LiT in gin/models.")
-    tokens = positions[1] - ("img/cls" in shapes)
-    size = math.isqrt(tokens) * kernel[0]
     heads = [shapes.get(f"{tower}/head/bias", [None])[0]
              for tower in ("img", "txt")]
-    settings = {"lit.lit.out_dim": tuple(heads), "vit.vit.image_size": size,
-                "ops.resize.size": size}
+    settings = {"lit.lit.out_dim": tuple(heads)}
+    tokens = positions and positions[1] - ("img/cls" in shapes)
+    if (size := _image_size(tokens, kernel[0], noted)) is not GIVEN:
+        settings |= {"vit.vit.image_size": size, "ops.resize.size": size}
+    if not positions:
+        settings["vit.vit.posemb"] = "sincos2d"
     if bert:
         settings["bert.bert.vocab_size"] = bert[0]
     else:
@@ -113,16 +125,22 @@ def describe_lit(shapes):
     return stems[table[1]], settings
 
 
-def describe(shapes):
+def describe(shapes, noted=None):
     """Returns (stem of the gin file, {gin name: value}) for {name: shape}.
 
+    Args:
+      shapes: of the file's arrays.
+      noted: (height, width) of the images if the file says so; GIVEN where
+        somebody else does.
+
     Raises:
-      ValueError: no architecture in gin/models has these shapes.
+      ValueError: no architecture in gin/models has these shapes, or they leave
+        the size of the images open.
     """
     mixer = "MixerBlock_0/LayerNorm_0/scale" in shapes
     kernel = shapes.get("stem/kernel" if mixer else "embedding/kernel")
     letter = _WIDTHS.get(kernel[-1]) if kernel else None
-    if letter is None:
+    if letter is None or kernel[0] != kernel[1]:
         raise ValueError(f"The arrays are those of {names.describe(shapes)}: "
                          "no model in gin/models.")
     patch = kernel[0]
@@ -130,13 +148,18 @@ def describe(shapes):
     settings = {"NUM_CLASSES": classes}
     if mixer:
         tokens = shapes["MixerBlock_0/token_mixing/Dense_0/kernel"][0]
-        settings["IMAGE_SIZE"] = math.isqrt(tokens) * patch
+        if (size := _image_size(tokens, patch, noted)) is not GIVEN:
+            settings["IMAGE_SIZE"] = size
         return f"mixer_{letter}{patch}", settings
     stages = _stages(shapes)
     reduction = patch * (4 * 2**max(len(stages) - 1, 0) if stages is not None
                          else 1)
-    tokens = shapes[names.POS_EMBEDDING][1] - ("cls" in shapes)
-    settings["IMAGE_SIZE"] = math.isqrt(tokens) * reduction
+    positions = shapes.get(names.POS_EMBEDDING)
+    tokens = positions and positions[1] - ("cls" in shapes)
+    if (size := _image_size(tokens, reduction, noted)) is not GIVEN:
+        settings["IMAGE_SIZE"] = size
+    if not positions:
+        settings["vit.vit.posemb"] = "sincos2d"
     if "cls" not in shapes:
         settings["vit.vit.classifier"] = "gap"
     if "pre_logits/kernel" in shapes and classes:
@@ -146,6 +169,36 @@ def describe(shapes):
     if not stages:
         return f"r_{letter}16", settings
     return f"{_NAMES.get(sum(stages))}_{letter}{reduction}", settings
+
+
+def _image_size(count, patch, noted):
+    """Pixels of an image of `count` patches, an int or (height, width).
+
+    Args:
+      count: None where there is no table of positions.
+      patch: pixels of a patch.
+      noted: see describe.
+
+    Raises:
+      ValueError: only the user can know.
+    """
+    if noted is GIVEN:
+        return GIVEN
+    if noted:
+        height, width = noted
+        return height if height == width else (height, width)
+    if count is None:
+        logging.info("No position embeddings in the file: posemb='sincos2d', "
+                     "at %d pixels, as published. Other images: "
+                     "--gin_bindings='IMAGE_SIZE = ...'.", _SIZE)
+        return _SIZE
+    if not adapt.is_square(count):
+        raise ValueError(
+            f"The file is for images of {count} patches of {patch} pixels, "
+            "which are no square: give their (height, width), such as "
+            f"--gin_bindings='IMAGE_SIZE = ({patch}, {count * patch})', and "
+            "the patches' as load.from_npz.file_grid.")
+    return math.isqrt(count) * patch
 
 
 def _stages(shapes):
