@@ -7,6 +7,7 @@ from absl import logging
 import tensorflow as tf
 import tf_keras
 
+from tfvit.data.images import decoding
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
 from tfvit.weights import names
@@ -111,10 +112,13 @@ class Run:
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""
         exp = self.exp
-        return iter(self.strategy.distribute_datasets_from_function(
+        batches = self.strategy.distribute_datasets_from_function(
             lambda context: exp.train_data(
                 source=self.source, batch_size=exp.batch_size, seed=exp.seed,
-                start_step=start, input_context=context)))
+                start_step=start, input_context=context))
+        decoding.check_images(self.model, batches.element_spec,
+                              "pipeline.train.ops")
+        return iter(batches)
 
     def evaluate(self, poll=lambda: None, only=None):
         """Runs the evaluators: {"evaluator/metric": value}.
