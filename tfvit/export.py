@@ -10,6 +10,10 @@ to serve it. VERSION is the checkpoint's step, or the next free number. With
 preprocessed images to logits, compared with the original on --samples: nothing
 is written where they differ too much.
 
+Photos are turned by their EXIF orientation where the run's evaluation does it
+(ops.decode.upright); those for a published checkpoint are, but for
+--gin_bindings="ops.decode.upright = False".
+
     python -m tfvit.export --npz=lit/LiT-B16B --out=exports/lit
 
 A model of images and texts embeds both, and says which text goes with an image.

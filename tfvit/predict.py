@@ -6,7 +6,9 @@
         --model=imagenet21k+imagenet2012/ViT-B_16-224
 
 The model is the directory of a run, an exported SavedModel, or the name of a
-published checkpoint. Broken files get a line that says so. A model of images
+published checkpoint. Broken files get a line that says so. Photos stand upright
+where the run's evaluation has ops.decode.upright; of published checkpoints they
+do, but for --gin_bindings="ops.decode.upright = False". A model of images
 and texts needs to be told what there may be:
 
     python -m tfvit.predict photo.jpg --model=lit/LiT-B16B \

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit import config
+from tfvit.data.images import decoding
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
 from tfvit.weights import names
@@ -139,7 +140,10 @@ class Run:
                 source=self.source, batch_size=exp.batch_size, seed=exp.seed,
                 start_step=start, input_context=context)
 
-        return iter(self.strategy.distribute_datasets_from_function(pipe))
+        batches = self.strategy.distribute_datasets_from_function(pipe)
+        decoding.check_images(self.model, batches.element_spec,
+                              "pipeline.train.ops")
+        return iter(batches)
 
     def evaluate(self, poll=lambda: None, only=None):
         """Runs the evaluators: {"evaluator/metric": value}.

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import source as source_lib
+from tfvit.data.images import decoding
 from tfvit.evaluators import base
 from tfvit.optimize import losses
 
@@ -37,6 +38,8 @@ class MultiLabel:
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
             skip_corrupt=skip_corrupt)
+        decoding.check_images(model, self._batches.dataset.element_spec,
+                              f"evaluator {name!r}")
 
         def replica_rows(batch):
             logits = tf.cast(model(batch["images"], training=False), tf.float32)

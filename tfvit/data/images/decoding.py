@@ -104,6 +104,28 @@ def error(image) -> str | None:
         return errors.reason(complaint)
 
 
+def check_images(model, element_spec, whose: str):
+    """Checks that images of batches are what a model takes.
+
+    Args:
+      model: tf_keras.Model, or a models.lit.LiT.
+      element_spec: of a dataset of batches with "images".
+      whose: ops they are, for the error.
+
+    Raises:
+      ValueError: they have another size or number of channels.
+    """
+    wanted = getattr(model, "img", model).input_shape[1:]
+    (spec, *_) = tf.nest.flatten(element_spec["images"],
+                                 expand_composites=True)  # Of a replica.
+    if not spec.shape[1:].is_compatible_with(wanted):
+        raise ValueError(
+            f"The images of {whose} are {tuple(spec.shape[1:])}, the model "
+            f"takes {tuple(wanted)}: height, width, channels. Set the ops' "
+            "size and channels (ops.decode.channels, "
+            "ops.decode_and_inception_crop.channels), or the model's.")
+
+
 def is_random(op: Callable) -> bool:
     """Tells ops that take a seed."""
     return "seed" in inspect.signature(op).parameters

@@ -7,10 +7,13 @@ import tensorflow as tf
 
 from tfvit.data.images import headers
 
+# Autograph finds nothing here, but takes seconds for it.
+_as_it_is = tf.autograph.experimental.do_not_convert
 _MOST = 2**29 // 3  # Pixels; TensorFlow's own limit for JPEG, PNG and BMP.
 _TURN_DOWN, _TURN_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)  # EXIF orientations.
 
 
+@_as_it_is
 def decode(image, channels: int) -> tf.Tensor:
     """Decodes the bytes of a file [] into uint8 [H, W, channels].
 
@@ -36,6 +39,7 @@ def with_channels(pixels, channels: int) -> tf.Tensor:
     return pixels[..., :channels]
 
 
+@_as_it_is
 def part_of_jpeg(image, window, channels: int, ratio: int = 1) -> tf.Tensor:
     """Decodes top, left, height and width [4] of a JPEG at 1 / ratio."""
     return _of_jpeg(image, channels, lambda channels: tf.image.
@@ -43,6 +47,7 @@ def part_of_jpeg(image, window, channels: int, ratio: int = 1) -> tf.Tensor:
                                          ratio=ratio))
 
 
+@_as_it_is
 def turn(pixels, orientation) -> tf.Tensor:
     """Turns [H, W, C] as an EXIF orientation, int32 [], asks for."""
 
@@ -63,6 +68,7 @@ def turned_sides(sides, orientation) -> tf.Tensor:
     return tf.where(orientation >= 5, sides[::-1], sides)
 
 
+@_as_it_is
 def before_turn(box, sides, orientation) -> tf.Tensor:
     """Where a part of the turned image lies in that of the file.
 

@@ -173,4 +173,8 @@ def _sign(seed):
 
 def _bytes(image):
     image = tf.convert_to_tensor(image)
+    if image.shape[-1] != 3:
+        raise ValueError(f"randaug works on colours: images have 3 channels, "
+                         f"not {image.shape[-1]}. Leave it out of "
+                         "pipeline.train.ops of grey images.")
     return image if image.dtype == tf.uint8 else ops.to_uint8(image)
