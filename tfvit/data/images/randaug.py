@@ -173,7 +173,7 @@ def _sign(seed):
 
 def _bytes(image):
     image = tf.convert_to_tensor(image)
-    if image.shape[-1] != 3:
+    if image.shape[-1] not in (None, 3):
         raise ValueError(f"randaug works on colours: images have 3 channels, "
                          f"not {image.shape[-1]}. Leave it out of "
                          "pipeline.train.ops of grey images.")
