@@ -141,7 +141,7 @@ def trained_lit(tmp_path, golden, monkeypatch):
         name: array for name, array in golden("lit_text_transformer").items()
         if name.startswith("params/")})
     (tmp_path / "lit.gin").write_text(lit_gin.LIT)
-    monkeypatch.setattr(published, "gin_of", lambda path: (
+    monkeypatch.setattr(published, "gin_of", lambda path, _=(): (
         [str(tmp_path / "lit.gin")],
         [f"load.from_npz.path = {path!r}",
          f"tokenizers.wordpiece.vocab = '{tmp_path}/vocab.txt'"]))
