@@ -21,7 +21,7 @@ def reason(error: Exception) -> str:
         return f"{error.strerror}."
     text = getattr(error, "message", None) or str(error) or repr(error)
     # {{function_node ...}} What is wrong [Op:DecodeImage], or
-    # Error in user-defined ...: Iterator::...: What is wrong \n [[{{node ...}}]]
+    # Error in user-defined ...: Iterator::..: What is wrong \n [[{{node ...}}]]
     text = re.sub(r"^({{.*?}} *)?(Error in user-.*?Iterator::\S*: )?"
                   r"| *\[Op:.*$|\s*\[\[{{[^]]*\]\]", "", text)
     # assertion failed: [What it says]

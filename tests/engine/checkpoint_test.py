@@ -121,7 +121,8 @@ def test_another_shape_is_another_model_and_no_damage(state, tmp_path):
     for params, said in [
             ({"a/b": tf.Variable([1.0, 2.0])},
              r"another model: params/a/b is \(1,\) there and \(2,\) here"),
-            ({"a/c": tf.Variable([1.0])}, "another model: it has no params/a/c")]:
+            ({"a/c": tf.Variable([1.0])},
+             "another model: it has no params/a/c")]:
         state.params = params
         with pytest.raises(ValueError, match=said):
             checkpoint.Checkpoints(tmp_path, state, keep=3).restore()

@@ -3,6 +3,8 @@
 What TensorFlow's decoders get wrong, or cannot be asked, is put right here, in
 the graph: palettes of BMP, the place of a GIF's frame on its canvas, WebP.
 """
+import functools
+
 import tensorflow as tf
 
 from tfvit.data.images import headers
@@ -20,14 +22,23 @@ def decode(image, channels: int) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: it is none of the formats, or see below.
     """
-    return tf.case([
+    usual = headers.starts(image, b"\x89PNG")
+    if channels != 1:  # Else a JPEG may be of CMYK.
+        usual |= headers.starts(image, b"\xff\xd8\xff")
+    return tf.cond(usual, lambda: _by_tensorflow(image, channels),
+                   lambda: _unusual(channels)(image))
+
+
+@functools.lru_cache(maxsize=None)
+def _unusual(channels):
+    """decode for what takes more than a call of TensorFlow's decoder."""
+    return headers.apart(lambda image: tf.case([
         (headers.starts(image, b"GIF8"), lambda: _gif(image, channels)),
         (headers.starts(image, b"BM"), lambda: _bmp(image, channels)),
         (headers.starts(image, b"WEBP", 8), lambda: _webp(image, channels)),
         (headers.starts(image, b"\xff\xd8\xff"),
          lambda: _jpeg(image, channels)),
-    ],
-                   default=lambda: _others(image, channels))
+    ], default=lambda: _others(image, channels)))
 
 
 def with_channels(pixels, channels: int) -> tf.Tensor:

@@ -4,6 +4,8 @@
 standard ops, for tf.data as for a SavedModel. Loops over the parts of a file
 end after so many steps, whatever the file says.
 """
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,9 +19,12 @@ _MAGIC = (  # (number in FOREIGN, where, bytes)
     (4, 0, b"\xff\x0a"), (4, 4, b"JXL "), (5, 4, b"jP  "), (6, 0, b"8BPS"),
     (7, 0, b"%PDF"))
 
-# Traced once, whoever asks; and loops are fast when called eagerly, too.
-_in_graph = tf.function(input_signature=[tf.TensorSpec([], tf.string)],
-                        autograph=False)
+# Traced once, whoever asks; and loops are fast when called eagerly, too. Not
+# inlined: where tf.cond does not take a function's branch, the executor would
+# still go over each of its nodes, which costs a millisecond an image.
+apart = functools.partial(
+    tf.function, input_signature=[tf.TensorSpec([], tf.string)],
+    autograph=False, experimental_attributes={"_noinline": True})
 
 _STEPS = 10_000  # Parts of a file; photos have some ten, large PNGs thousands.
 _BLOCKS = 100_000  # Of a GIF's frame, 255 bytes each.
@@ -53,7 +58,7 @@ def signed(number) -> tf.Tensor:
     return number - number // 2**31 * 2**32
 
 
-@_in_graph
+@apart
 def num_pixels(image) -> tf.Tensor:
     """Returns height x width of an encoded image [], int64, undecoded.
 
@@ -95,7 +100,7 @@ def num_pixels(image) -> tf.Tensor:
                    default=lambda: tf.constant(0, tf.int64))
 
 
-@_in_graph
+@apart
 def foreign(image) -> tf.Tensor:
     """Returns which of FOREIGN a file is, int32 []; 0 for none of them."""
     return tf.reduce_max(tf.stack([
@@ -103,7 +108,7 @@ def foreign(image) -> tf.Tensor:
         for number, at, magic in _MAGIC]))
 
 
-@_in_graph
+@apart
 def gif(image) -> dict[str, tf.Tensor]:
     """Finds the first frame of a GIF, by https://www.w3.org/Graphics/GIF.
 
@@ -163,13 +168,22 @@ def gif(image) -> dict[str, tf.Tensor]:
     }
 
 
-@_in_graph
 def orientation(image) -> tf.Tensor:
     """Returns the EXIF orientation of a JPEG, PNG or WebP file, int32 [].
 
     1 to 8, and 1 where there is none or the EXIF is broken. Only EXIF is read:
     no XMP, nor the texts in which old versions of ImageMagick hide it in PNG.
     """
+    # Most files do not even have the name of what is looked for.
+    name = tf.where(starts(image, b"\xff\xd8\xff"), b"Exif",
+                    tf.where(starts(image, b"\x89PNG"), b"eXIf", b"EXIF"))
+    pieces = tf.raw_ops.StringSplitV2(input=[image], sep=name, maxsplit=1)
+    return tf.cond(tf.size(pieces.values) > 1, lambda: _orientation(image),
+                   lambda: 1)
+
+
+@apart
+def _orientation(image):
     name = b"Exif\0\0"
 
     def jpeg(at):
