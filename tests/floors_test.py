@@ -6,7 +6,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
-    r"errors|files|models|data|weights|optimize|distribute",
+    r"models|data|weights|optimize|distribute|storage",
     r"engine|evaluators|serving|config",
     r"experiment|trainer|launch|inference",
     r"train|evaluate|export|predict|benchmark|__main__",

@@ -16,9 +16,9 @@ from absl import logging
 import gin
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit.engine import former_names
 from tfvit.engine import recipes
+from tfvit.storage import errors
 from tfvit.weights import augreg
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))

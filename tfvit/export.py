@@ -31,12 +31,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit import experiment
-from tfvit import files as files_lib
 from tfvit import launch
 from tfvit.inference import finished
 from tfvit.inference import image_files
 from tfvit.serving import convert
 from tfvit.serving import saved
+from tfvit.storage import files as files_lib
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")

@@ -16,12 +16,12 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit import config
-from tfvit import errors
 from tfvit import experiment
 from tfvit.distribute import cluster
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
 from tfvit.engine import loop
+from tfvit.storage import errors
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", [], "Gin file of the run; repeat to add files.")

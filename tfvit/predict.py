@@ -26,15 +26,15 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit import launch
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts
-from tfvit.data.datasets import paths
 from tfvit.data.images import ops
 from tfvit.inference import figures
 from tfvit.inference import finished
 from tfvit.inference import image_files
+from tfvit.storage import errors
+from tfvit.storage import paths
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run, SavedModel, or published name.")

@@ -7,7 +7,6 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit import config
-from tfvit import errors
 from tfvit.data import class_names
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
@@ -17,8 +16,9 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
 from tfvit.engine import loop
-from tfvit.engine import metrics
+from tfvit.engine import train_log
 from tfvit.engine import writers
+from tfvit.storage import errors
 
 
 def train(exp, workdir):
@@ -71,7 +71,7 @@ def _train(run, workdir, chief):
         if exp.init:
             exp.init(run.model)
         run.state.start_averages()
-    metrics.log_parameters(run.params)
+    train_log.log_parameters(run.params)
     if not strategies.same_everywhere(run.strategy, run.state.step.numpy()):
         raise ValueError(
             f"Not all workers take {workdir} to be at step "

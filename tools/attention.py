@@ -19,11 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit import launch
-from tfvit.data.datasets import paths
 from tfvit.inference import figures
 from tfvit.inference import finished
 from tfvit.inference import image_files
 from tfvit.models import attention
+from tfvit.storage import paths
 from tfvit.weights import names
 
 _MODEL = flags.DEFINE_string(

@@ -29,9 +29,9 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit import launch
 from tfvit.inference import figures
+from tfvit.storage import errors
 
 from . import image_file
 from . import runs

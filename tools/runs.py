@@ -4,8 +4,8 @@ import json
 import os
 import re
 
-from tfvit import files
-from tfvit.engine import metrics
+from tfvit.evaluators import metrics
+from tfvit.storage import files
 
 
 def find(words):

@@ -35,7 +35,7 @@ from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
-from tfvit.engine import metrics
+from tfvit.evaluators import metrics
 
 from . import runs as runs_lib
 

@@ -22,10 +22,10 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit import config as config_lib
-from tfvit import files
 from tfvit import launch
-from tfvit.data.datasets import paths
 from tfvit.data.images import ops
+from tfvit.storage import files
+from tfvit.storage import paths
 
 _RECORDS = flags.DEFINE_string("records", None,
                                "Folder to write; may be gs://.")

@@ -20,9 +20,9 @@ from tfvit.engine import actions
 from tfvit.engine import checkpoint
 from tfvit.engine import dry_run
 from tfvit.engine import loop
-from tfvit.engine import metrics
 from tfvit.engine import writers
 from tfvit.evaluators import classification
+from tfvit.evaluators import metrics
 from tfvit.models import vit
 
 

@@ -11,7 +11,7 @@ from tests import toy
 from tests.engine import resume_test
 from tfvit import trainer
 from tfvit.engine import loop
-from tfvit.engine import metrics
+from tfvit.engine import train_log
 
 
 def poisoned(positions, *, start_step=0, **kwargs):
@@ -82,12 +82,12 @@ def test_a_loss_above_its_limit_counts_as_nan(tmp_path):
     with pytest.raises(FloatingPointError, match=r"loss is 1\.9\d* at step 1\."):
         trainer.train(exp, tmp_path)
     memory = {}
-    window = metrics.Window(memory, max_loss=3.0)
+    window = train_log.Window(memory, max_loss=3.0)
     window.add(0, {"loss": [1.0, 3.0], "grad_norm": [9.0, 9.0]})
     window.settle()
     assert memory["window"]["loss"] == [4.0, 2]
     window.add(2, {"loss": [1.0, 3.1], "grad_norm": [9.0, 9.0]})
-    with pytest.raises(metrics.Diverged, match="loss is 3.1 at step 4"):
+    with pytest.raises(train_log.Diverged, match="loss is 3.1 at step 4"):
         window.settle()
 
 

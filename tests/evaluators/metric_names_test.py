@@ -12,9 +12,9 @@ from tfvit.data.datasets import captions
 from tfvit.data.datasets import sources
 from tfvit.data.images import ops
 from tfvit.distribute import strategies
-from tfvit.engine import metrics
 from tfvit.evaluators import classification
 from tfvit.evaluators import fewshot
+from tfvit.evaluators import metrics
 from tfvit.evaluators import multilabel
 from tfvit.evaluators import retrieval
 from tfvit.evaluators import sharpness

@@ -8,7 +8,7 @@ import tf_keras
 
 from tests.serving import samples
 from tfvit.serving import convert
-from tfvit.serving import graph
+from tfvit.serving import signatures as signatures_lib
 
 IMAGES = np.random.default_rng(0).uniform(
     -1, 1, [3, 16, 16, 3]).astype(np.float32)
@@ -77,7 +77,7 @@ def brightness(count=140):
     labels = np.arange(count) % 7
     noise = np.random.default_rng(0).normal(scale=0.05, size=[count, 16, 16, 3])
     images = (noise + c[labels][:, None, None, None]).clip(-1, 1)
-    return graph.Server(model=model, ops=samples.OPS, class_names=samples.NAMES
+    return signatures_lib.Server(model=model, ops=samples.OPS, class_names=samples.NAMES
                         ), images.astype(np.float32), labels
 
 

@@ -14,8 +14,8 @@ from tests.data.images import formats_test
 from tests.data.images import upright_test
 from tests.serving import samples
 from tfvit.data.images import ops
-from tfvit.serving import graph
 from tfvit.serving import saved
+from tfvit.serving import signatures as signatures_lib
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def classify():
 
 
 def test_an_export_sees_photos_as_the_evaluation_did(tmp_path):
-    server = graph.Server(
+    server = signatures_lib.Server(
         model=samples.model(), class_names=samples.NAMES,
         ops=[functools.partial(ops.decode, upright=True), *samples.OPS[1:]])
     path = saved.write(server, out=str(tmp_path), step=1, config="",
@@ -70,7 +70,7 @@ def test_a_gif_is_as_large_as_its_first_frame(classify):
 def test_a_line_of_pixels_is_answered():
     crop = [ops.decode, functools.partial(ops.resize_small, smaller_size=20),
             functools.partial(ops.central_crop, size=16), ops.value_range]
-    server = graph.Server(model=samples.model(), ops=crop,
+    server = signatures_lib.Server(model=samples.model(), ops=crop,
                           class_names=samples.NAMES)
     files = []
     for size in ((3000, 1), (1, 3000), (1, 1)):

@@ -12,7 +12,7 @@ from tfvit.models import mixer
 from tfvit.models import resnet
 from tfvit.models import text_tower
 from tfvit.models import vit
-from tfvit.serving import graph
+from tfvit.serving import signatures as signatures_lib
 
 NAMES = [f"class {i}" for i in range(7)]
 OPS = [ops.decode, functools.partial(ops.resize, size=16), ops.value_range]
@@ -43,7 +43,7 @@ def model(name="token", **settings):
 
 
 def server(name="token", **settings):
-    return graph.Server(model=model(name), ops=OPS, class_names=NAMES,
+    return signatures_lib.Server(model=model(name), ops=OPS, class_names=NAMES,
                         **settings)
 
 

@@ -14,11 +14,11 @@ import socket
 import numpy as np
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit.data.datasets import captions
-from tfvit.data.datasets import paths
 from tfvit.data.images import decoding
 from tfvit.data.images import keep as keep_lib
+from tfvit.storage import errors
+from tfvit.storage import paths
 
 _CORRUPT_ADVICE = (
     "Remove or replace it, or have such files skipped and counted in all of "

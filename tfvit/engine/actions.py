@@ -13,7 +13,8 @@ from absl import logging
 
 from tfvit.data.images import decoding
 from tfvit.engine import loop
-from tfvit.engine import metrics
+from tfvit.engine import train_log
+from tfvit.evaluators import metrics
 
 _LOGGED = ("lr", "img_per_s", "rollbacks")  # Beside what the train step gives.
 
@@ -24,7 +25,7 @@ def of(exp):
     cadences = {}  # Steps -> evaluators.
     for name in exp.evaluators:
         cadences.setdefault(exp.cadence(name), []).append(name)
-    found = [loop.Every(exp.log_every, log, "log")]
+    found = [loop.Every(exp.log_every, train_log.log, "log")]
     for steps, only in cadences.items():
         name = "evaluate" if len(cadences) == 1 else f"evaluate {steps}"
         found.append(loop.Every(
@@ -76,22 +77,6 @@ def check(todo, run):
                 training = [f"train/{name}" for name in (*traced, *_LOGGED)]
                 if traced and metric not in training:
                     raise metrics.unknown(knob, metric, training)
-
-
-def log(training, memory):
-    """Reports the training metrics since the last time, and the speed."""
-    del memory
-    run = training.run
-    values = {f"train/{k}": v for k, v in training.window.take().items()}
-    values["train/lr"] = float(run.optimizer.lr(training.step - 1))
-    if "rollbacks" in training.memory:
-        values["train/rollbacks"] = len(training.memory["rollbacks"])
-    rate = training.clock.rate()
-    logging.info(metrics.progress(training.step, training.total_steps, values,
-                                  rate, run.exp.batch_size))
-    if rate:
-        values["train/img_per_s"] = rate
-    training.report(values)
 
 
 def evaluate(training, memory, *, only):

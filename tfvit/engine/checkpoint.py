@@ -12,8 +12,8 @@ import re
 from absl import logging
 import tensorflow as tf
 
-from tfvit import errors
-from tfvit import files
+from tfvit.storage import errors
+from tfvit.storage import files
 
 
 class Memory(tf.train.experimental.PythonState):

@@ -14,7 +14,7 @@ import time
 from absl import logging
 import tensorflow as tf
 
-from tfvit import errors
+from tfvit.storage import errors
 
 _PATIENCE = 5.0  # Seconds: one that was killed may take a while to end.
 _PAUSE = 0.1

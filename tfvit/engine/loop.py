@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple
 
 from absl import logging
 
-from tfvit.engine import metrics
+from tfvit.engine import train_log
 
 
 class Preempted(Exception):
@@ -78,8 +78,8 @@ class Training:
       chief: whether this process is the one that writes files.
       checkpoints: a checkpoint.Checkpoints.
       writers: a writers.Writers.
-      window: metrics.Window of the steps since the last log.
-      clock: metrics.Throughput.
+      window: train_log.Window of the steps since the last log.
+      clock: train_log.Throughput.
       iterator: over the batches, standing where the run does.
       memory: what is saved of all this, a dict that JSON can hold.
       changed: whether an action has done something since the last save.
@@ -96,8 +96,8 @@ class Training:
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
         self.changed = False
-        self.window = metrics.Window(self.memory, run.exp.max_loss)
-        self.clock = metrics.Throughput()
+        self.window = train_log.Window(self.memory, run.exp.max_loss)
+        self.clock = train_log.Throughput()
         self.stop_signal = Stop(any_worker)
         self.poll = self.stop_signal.poll
         self._stand()
@@ -155,7 +155,7 @@ class Training:
         checkpoint, which remembers the batches, it meets them again.
 
         Args:
-          problem: a metrics.Diverged.
+          problem: a train_log.Diverged.
 
         Raises:
           FloatingPointError: this is not wanted, or was in vain too often.
@@ -249,7 +249,7 @@ def run(training, actions):
         """do(), or else a rollback, after which there is more to do."""
         try:
             return do()
-        except metrics.Diverged as problem:
+        except train_log.Diverged as problem:
             training.roll_back(problem)
             return False
 

@@ -18,8 +18,8 @@ import uuid
 from absl import logging
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit.data.images import decoding
+from tfvit.storage import errors
 
 
 class _Writer:

@@ -113,6 +113,7 @@ class _Scores:
     def __init__(self, model, weights):
         self._model = model
         self._weights = weights
+        self.input_shape = getattr(model, "img", model).input_shape
         self.output_shape = (None, weights.shape[0])
 
     def __call__(self, images, training):

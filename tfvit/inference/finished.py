@@ -11,7 +11,6 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit import experiment
-from tfvit import files
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts as prompts_lib
 from tfvit.data import tokenizers  # noqa: F401, loads exported ones' ops.
@@ -21,9 +20,10 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.inference import naming
 from tfvit.models import lit
-from tfvit.serving import graph
-from tfvit.serving import lit as lit_server
+from tfvit.serving import lit_signatures as lit_server
 from tfvit.serving import saved
+from tfvit.serving import signatures as signatures_lib
+from tfvit.storage import files
 from tfvit.weights import published
 
 _TEXTS = 256  # Embedded at a time.
@@ -56,11 +56,11 @@ class Trained:
     tokenizer: Callable | None = None
 
     def server(self, *, top_k=5, jit=False):
-        """A graph.Server, or serving.lit.Server, of this model."""
+        """A signatures.Server, or lit_signatures.Server, of this model."""
         if self.tokenizer:
             return lit_server.Server(model=self.model, ops=self.ops,
                                      tokenizer=self.tokenizer, jit=jit)
-        return graph.Server(model=self.model, ops=self.ops, top_k=top_k,
+        return signatures_lib.Server(model=self.model, ops=self.ops, top_k=top_k,
                             class_names=self.class_names, link=self.link,
                             jit=jit)
 

@@ -8,9 +8,9 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import files as files_lib
-from tfvit.data.datasets import paths
 from tfvit.data.datasets import walking
+from tfvit.storage import files as files_lib
+from tfvit.storage import paths
 
 _REPORT_EVERY = 10.0  # Seconds.
 

@@ -23,7 +23,7 @@ def convert(server, kind, images, *, calibration=None, labels=None,
     """Returns (bytes of the file, how it compares with the Keras model).
 
     Args:
-      server: a graph.Server with float32 computations.
+      server: a signatures.Server with float32 computations.
       kind: one of FORMATS. float16 stores weights in half precision; int8
         weights and, where TensorFlow Lite can, activations. Input and output
         are float32 always.

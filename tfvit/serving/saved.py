@@ -8,9 +8,9 @@ import uuid
 from absl import logging
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit.data import class_names as class_names_lib
 from tfvit.serving import warmup
+from tfvit.storage import errors
 
 
 def versions(out):
@@ -33,7 +33,7 @@ def write(server, *, out, step, class_names, config, record, model_name,
     """Writes a new version: all of it or, if that fails, nothing.
 
     Args:
-      server: a graph.Server or lit.Server.
+      server: a signatures.Server or lit_signatures.Server.
       out: folder of the versions; may be gs://.
       step: of the checkpoint, the wanted version.
       class_names: of the classes, for assets/labels.txt; () for none.

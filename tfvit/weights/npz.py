@@ -16,7 +16,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from tfvit import errors
+from tfvit.storage import errors
 
 _BFLOAT16 = np.dtype("V2")  # As numpy stores it.
 # Deflate cannot do better than this (zlib's manual), so more is a lie.

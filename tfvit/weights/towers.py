@@ -7,7 +7,7 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tfvit import files
+from tfvit.storage import files
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import names

@@ -9,7 +9,7 @@ import urllib.request
 from absl import logging
 import tensorflow as tf
 
-from tfvit import files
+from tfvit.storage import files
 
 # Seconds. TFDS itself retries for minutes and logs every attempt.
 _PATIENCE = 10

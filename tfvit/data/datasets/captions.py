@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import manifests
-from tfvit.data.datasets import paths
 from tfvit.data.datasets import source as source_lib
 from tfvit.data.datasets import walking
 from tfvit.data.images import decoding
+from tfvit.storage import paths
 
 
 def table(*,

@@ -8,8 +8,8 @@ import unicodedata
 from absl import logging
 import tensorflow as tf
 
-from tfvit.data.datasets import paths
 from tfvit.data.datasets import walking
+from tfvit.storage import paths
 
 SUFFIXES = walking.SUFFIXES
 _SPLITS = re.compile("train|val|test|dev|eval|hold")  # Within their names.

@@ -14,8 +14,8 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit.data.datasets import listing
-from tfvit.data.datasets import paths
 from tfvit.data.datasets import walking
+from tfvit.storage import paths
 
 SUFFIXES = (".csv", ".jsonl", ".tsv")
 _DELIMITERS = {";": "';'", "\t": "'\\t'", "|": "'|'", ",": "','"}

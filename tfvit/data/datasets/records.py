@@ -7,7 +7,7 @@ import re
 from absl import logging
 import tensorflow as tf
 
-from tfvit import files as files_lib
+from tfvit.storage import files as files_lib
 
 _SHARD = re.compile(r"(?P<stem>.*-)(?P<index>\d+)-of-(?P<count>\d+)"
                     r"(?P<suffix>[^/]*)")

@@ -9,10 +9,10 @@ from tfvit.data.datasets import builders
 from tfvit.data.datasets import digits as digits_lib
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
-from tfvit.data.datasets import paths
 from tfvit.data.datasets import records
 from tfvit.data.datasets import source
 from tfvit.data.datasets import targets
+from tfvit.storage import paths
 
 
 def tfds(*,

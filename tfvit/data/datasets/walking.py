@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from tfvit.data.datasets import paths
+from tfvit.storage import paths
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp")
 # Of images that TensorFlow does not decode.

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from tfvit import errors
 from tfvit.data.images import ops as ops_lib
+from tfvit.storage import errors
 
 
 def labels(record, seed):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.serving import samples
 from tfvit.data import tokenizers
-from tfvit.serving import lit as serving
+from tfvit.serving import lit_signatures as serving
 from tfvit.serving import saved
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "a", "cat", "dog", "photo", "of"]

@@ -3,18 +3,18 @@
 import pytest
 import tensorflow as tf
 
-from tfvit.engine import metrics
+from tfvit.engine import train_log
 
 
 def test_throughput_leaves_out_the_first_call_and_pauses(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(train_log.time, "monotonic", lambda: now[0])
 
     def tick(seconds, examples):
         now[0] += seconds
         clock.count(examples)
 
-    clock = metrics.Throughput()
+    clock = train_log.Throughput()
     tick(100, 10)  # Compilation.
     assert clock.rate() == 0.0
     tick(2, 10)
@@ -27,7 +27,7 @@ def test_throughput_leaves_out_the_first_call_and_pauses(monkeypatch):
 
 
 def test_the_progress_line_says_what_there_is_to_know():
-    line = metrics.progress(25, 100, {"train/loss": 0.12345, "train/lr": 1e-3},
+    line = train_log.line(25, 100, {"train/loss": 0.12345, "train/lr": 1e-3},
                             rate=50.0, batch_size=200)
     assert line == ("step 25/100 25.0%  loss 0.1235  lr 0.001  50.0 img/s  "
                     "ETA 0:05:00")
@@ -35,7 +35,7 @@ def test_the_progress_line_says_what_there_is_to_know():
 
 def test_the_parameter_table_counts(caplog):
     caplog.set_level("INFO", logger="absl")
-    metrics.log_parameters({
+    train_log.log_parameters({
         "a/kernel": tf.Variable(tf.ones([3, 400])),
         "a/bias": tf.Variable(tf.zeros([400])),
     })

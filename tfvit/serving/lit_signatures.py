@@ -30,7 +30,7 @@ class Server(tf.Module):
     def __init__(self, *, model, ops, tokenizer, max_pixels=50_000_000,
                  jit=False):
         super().__init__(name="tfvit")
-        # See graph.Server: the variables, not the model.
+        # See signatures.Server: the variables, not the model.
         self.params = list(model.variables)
         self.image_shape = tuple(model.img.input_shape[1:])
         self.tokenizer = tokenizer  # Holds the vocabulary for the SavedModel.

@@ -14,7 +14,7 @@ import tf_keras
 
 from tests.serving import samples
 from tfvit.data.images import headers
-from tfvit.serving import graph
+from tfvit.serving import signatures as signatures_lib
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_half_precision_and_xla_change_little(functions):
 
 def test_images_of_a_run_without_resize_are_resized():
     model = samples.model()
-    server = graph.Server(model=model, ops=[samples.OPS[0], samples.OPS[2]],
+    server = signatures_lib.Server(model=model, ops=[samples.OPS[0], samples.OPS[2]],
                           class_names=samples.NAMES)
     out = server.classify(tf.constant([samples.encoded()]))
     assert out["error"].numpy() == [b""]
@@ -169,13 +169,13 @@ def test_images_of_a_run_without_resize_are_resized():
 
 def test_names_that_are_too_few_are_an_error():
     with pytest.raises(ValueError, match="6 class names for 7 classes"):
-        graph.Server(model=samples.model(), ops=samples.OPS,
+        signatures_lib.Server(model=samples.model(), ops=samples.OPS,
                      class_names=samples.NAMES[1:])
 
 
 def test_random_preprocessing_is_an_error():
     with pytest.raises(ValueError, match="random.*flip"):
-        graph.Server(model=samples.model(), class_names=samples.NAMES,
+        signatures_lib.Server(model=samples.model(), class_names=samples.NAMES,
                      ops=[*samples.OPS, flip])
 
 

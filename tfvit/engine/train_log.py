@@ -1,78 +1,9 @@
-"""The numbers of a run: which is better, how fast, summed up between logs."""
+"""What training logs: sums since the last line, speed, learning rate."""
 
-import difflib
-import functools
-import math
-import re
 import time
 
 from absl import logging
 import numpy as np
-
-# Words of a metric's name. A sharp minimum, one of a large eigenvalue, is what
-# SAM avoids (arXiv 2010.01412); what is corrupt or skipped is lost.
-_SMALLER_IS_BETTER = {
-    "loss", "losses", "xent", "xentropy", "entropy", "crossentropy", "nll",
-    "perplexity", "error", "errors", "err", "mse", "rmse", "mae", "ece",
-    "brier", "eigenvalue", "corrupt", "skipped", "rollbacks"
-}
-
-
-def smaller_is_better(metric):
-    """Whether a metric, by the words of its name, is a loss or an error.
-
-    Of "evaluator/metric" the evaluator does not matter: it may have any name.
-    """
-    words = re.split(r"[^a-z]+", metric.rpartition("/")[2].lower())
-    return not _SMALLER_IS_BETTER.isdisjoint(words)
-
-
-def is_better(metric, value, best, by=0.0):
-    """Whether a metric's value is better than the best one, None at first.
-
-    A value that is not finite is never better.
-    """
-    if not math.isfinite(value) or best is None or not math.isfinite(best):
-        return math.isfinite(value)
-    gain = best - value if smaller_is_better(metric) else value - best
-    return gain > by
-
-
-def best(metric, values):
-    """The best of a metric's values, the first of equals; None of no finite."""
-    return functools.reduce(
-        lambda best, value: value if is_better(metric, value, best) else best,
-        values, None)
-
-
-def check_name(knob, metric, evaluators):
-    """Checks, before anything is evaluated, that a metric will be reported.
-
-    Args:
-      knob: that names the metric.
-      metric: "evaluator/metric".
-      evaluators: {name: evaluator}; `metric_names` are what run() returns. One
-        without that attribute may report anything.
-
-    Raises:
-      ValueError: there is no such evaluator, or it reports no such metric.
-    """
-    name, _, rest = metric.partition("/")
-    if name in evaluators and rest in getattr(
-            evaluators[name], "metric_names", [rest]):
-        return
-    raise unknown(knob, metric, [
-        f"{name}/{rest}" for name, evaluator in evaluators.items()
-        for rest in getattr(evaluator, "metric_names", ["..."])])
-
-
-def unknown(knob, metric, known):
-    """A ValueError for a metric that is not among the known ones."""
-    near = difflib.get_close_matches(metric, known, 1)
-    return ValueError(
-        f"{knob}={metric!r} is not among the metrics: "
-        f"{', '.join(known) or 'none'}." +
-        "".join(f" Did you mean {name!r}?" for name in near))
 
 
 class Throughput:
@@ -190,7 +121,7 @@ class Window:
         return values
 
 
-def progress(step, total_steps, values, rate, batch_size):
+def line(step, total_steps, values, rate, batch_size):
     """One line for people: step, percent, metrics, img/s, time left."""
     parts = [f"step {step}/{total_steps} {100 * step / total_steps:.1f}%"]
     parts += [f"{k.split('/')[-1]} {v:.4g}" for k, v in values.items()]
@@ -214,3 +145,19 @@ def log_parameters(params):
     total = sum(int(np.prod(v.shape)) for v in params.values())
     rows.append(f"{'total':{width}}  {'':20}{total:>12,}")
     logging.info("Parameters:\n%s", "\n".join(rows))
+
+
+def log(training, memory):
+    """Reports the training metrics since the last time, and the speed."""
+    del memory
+    run = training.run
+    values = {f"train/{k}": v for k, v in training.window.take().items()}
+    values["train/lr"] = float(run.optimizer.lr(training.step - 1))
+    if "rollbacks" in training.memory:
+        values["train/rollbacks"] = len(training.memory["rollbacks"])
+    rate = training.clock.rate()
+    logging.info(line(training.step, training.total_steps, values,
+                                  rate, run.exp.batch_size))
+    if rate:
+        values["train/img_per_s"] = rate
+    training.report(values)

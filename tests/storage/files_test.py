@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from tfvit import files
+from tfvit.storage import files
 
 # Each as a pattern means the file `seed1`, which lies beside it.
 NAMES = ["seed[12]", "seed?", "s*", "seed[!2]", "[s]eed1"]

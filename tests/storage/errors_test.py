@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tests import toy
 from tfvit import config
-from tfvit import errors
 from tfvit import launch
 from tfvit import trainer
+from tfvit.storage import errors
 
 
 def caught(call):
