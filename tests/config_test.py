@@ -111,6 +111,12 @@ def test_gin_files_may_lie_where_tensorflow_reads():
     assert "IMAGE_SIZE = 24" in config.parse(["ram://tfvit_gin/run.gin"])
 
 
+def test_a_run_without_its_config_says_so(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="absl")
+    config.save("a = 1\n", str(tmp_path), started=True)
+    assert "config.gin is missing" in caplog.text
+
+
 def test_short_names_are_of_one_module_each():
     names = collections.Counter(
         path.stem for package in config._PACKAGES

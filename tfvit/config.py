@@ -127,6 +127,9 @@ def save(config, workdir, *, started, keep=False):
             return
     elif keep and tf.io.gfile.exists(path):
         return
+    elif started:
+        logging.warning("%s is missing: nothing says whether the run began "
+                        "with this config.", path)
     with errors.writing(path, "Choose another --workdir."):
         tf.io.gfile.makedirs(workdir)
         # Beside it first: no one reads half of it.

@@ -36,7 +36,6 @@ from tfvit.inference import finished
 from tfvit.inference import image_files
 from tfvit.serving import convert
 from tfvit.serving import saved
-from tfvit.storage import files as files_lib
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
@@ -199,7 +198,7 @@ def _check_classes(server, found):
 
 def _export_saved_model(trained):
     # TensorFlow Serving finds the files by it, and takes it for a pattern.
-    name = re.sub(files_lib.SIGNS + r"|\]", "_", _NAME.value or os.path.basename(
+    name = re.sub(r"[^\w.-]", "_", _NAME.value or os.path.basename(
         os.path.abspath(_OUT.value)))
     batches = [size for size in _WARMUP.value if size]
     path = saved.write(

@@ -50,6 +50,9 @@ _IMPORT = "from tfvit.data.datasets import sources\n"
 _IMPORT_PIPELINE = "from tfvit.data import pipeline\n" + _IMPORT
 _BYTES = "{split}/sources.tfrecords.num_bytes = {num_bytes}\n"
 _KEEP = "pipeline.train.keep = {keep!r}\n"
+_AREA = """from tfvit.data.images import ops
+ops.decode_and_inception_crop.area_min = {area_min}
+"""
 _UPRIGHT = """from tfvit.data.images import ops
 
 ops.decode.upright = True
@@ -139,14 +142,15 @@ def convert(split, source, out, num_shards=None):
                          100 * done // total, copied / (spoke - started))
 
 
-def data_file(out, sizes, num_classes, keep=None, upright=False):
+def data_file(out, sizes, num_classes, keep=None, upright=False, area_min=None):
     """The text of OUT/data.gin, which reads what is written.
 
     Args:
       out: folder of the records.
       sizes: {split: number of examples}.
       num_classes: how many.
-      keep: pipeline.train.keep of the data.
+      keep: pipeline.train.keep of the data, and
+      area_min: of the crop that goes with it.
       upright: see ops.decode.
     """
     if "://" not in out:
@@ -162,6 +166,8 @@ def data_file(out, sizes, num_classes, keep=None, upright=False):
     if keep is not None:
         lines[0] = lines[0].replace(_IMPORT, _IMPORT_PIPELINE)
         lines.append("\n" + _KEEP.format(keep=keep))
+        if area_min is not None:
+            lines.append(_AREA.format(area_min=area_min))
     evaluations = [split for split in sizes if split != "train"]
     lines.append("\n" + _TRAIN * ("train" in sizes))
     lines += [_EVALUATION.format(split=split) for split in evaluations]
@@ -203,8 +209,15 @@ def note_sizes(path, splits):
         new = _BYTES.format(split=split, num_bytes=sum(
             tf.io.gfile.stat(os.path.join(folder, name)).length
             for name in names))
-        lines = [line for line in lines
-                 if not line.startswith(new.split("=")[0])]
+        knob = new.split("=")[0]
+        (was,) = [line for line in lines if line.startswith(knob)] or [new]
+        if was != new:
+            raise ValueError(
+                f"{path} says {was.strip()}, and now the files have "
+                f"{new.split('= ')[1].strip()} bytes: some were cut short or "
+                f"changed since. Remove {split}-*.tfrecord there, and the same "
+                "command writes them again.")
+        lines = [line for line in lines if not line.startswith(knob)]
         at = next(i for i, line in enumerate(lines) if line.startswith(
             f"{split}/sources.tfrecords.num_examples"))
         lines.insert(at + 1, new)
@@ -227,13 +240,17 @@ def main(words):
                          "classes: write them to different folders by --split.")
     (class_names,) = set(names.values())
     sizes = {split: s.num_examples for split, s in sources.items()}
+    keep = config_lib.bound("pipeline.train.keep")
     tf.io.gfile.makedirs(out)
     for file, text in {
             "config.gin": config,
             "class_names.txt": "".join(f"{name}\n" for name in class_names),
             "data.gin": data_file(
                 out, sizes, len(class_names),
-                config_lib.bound("pipeline.train.keep"),
+                keep,
+                area_min=config_lib.settings(
+                    ops.decode_and_inception_crop).get("area_min")
+                if keep else None,
                 # Files are copied with their EXIF.
                 upright=config_lib.settings(ops.decode).get("upright")),
     }.items():

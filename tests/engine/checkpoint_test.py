@@ -152,6 +152,28 @@ def test_what_a_crash_left_is_removed_everywhere_but_by_who_writes(state,
     assert (tmp_path / "checkpoints/best/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("best, again", [(3, True), (2, False)])
+def test_a_damaged_best_checkpoint_is_written_again_or_forgotten(
+        best, again, state, tmp_path):
+    checkpoints = checkpoint.Checkpoints(tmp_path, state, keep=3)
+    checkpoints.memory.data["actions"] = {"keep_best": {"value": 1, "step": 9}}
+    state.step.assign(best)
+    checkpoints.save_best()
+    checkpoints.wait()
+    state.step.assign(3)
+    checkpoints.save()
+    checkpoints.wait()
+    (data,) = tmp_path.glob("checkpoints/best/*.data-*")
+    data.write_bytes(data.read_bytes()[:5])
+    with pytest.raises(ValueError, match=f"{tmp_path}/checkpoints/best can.*"
+                       "steps \\[3\\]"):
+        checkpoint.restore_for_inference(tmp_path, state.params, "best")
+    assert checkpoints.restore()
+    checkpoints.wait()
+    assert checkpoint.steps(tmp_path, best=True) == ([3] if again else [])
+    assert ("keep_best" in checkpoints.memory.data["actions"]) is again
+
+
 def test_a_save_that_fails_is_reported(state, tmp_path):
     (tmp_path / "checkpoints").write_text("a file in the way")
     checkpoints = checkpoint.Checkpoints(tmp_path, state, keep=3)

@@ -127,7 +127,7 @@ def test_an_export_says_what_the_run_knew(tmp_path):
         export_npz.main(exp, str(workdir))
     known = json.loads((tmp_path / "mine.json").read_text())
     assert known == {
-        "model": "run", "step": 0, "image_size": [32, 48],
+        "model": "run", "step": 0, "upright": True, "image_size": [32, 48],
         "patch_grid": [2, 3], "link": "sigmoid", "value_range": [0.0, 1.0],
         "class_names": ["äpfel", "b c", "d"],
         "preprocessing": ["decode", "resize", "value_range"]}

@@ -176,6 +176,11 @@ def test_a_file_that_was_cut_short_does_not_train(folder, tmp_path, cut,
     monkeypatch.setattr(sources.records, "_COUNTED", 0)
     with pytest.raises(ValueError, match="bytes, not the .*num_bytes"):
         read(tmp_path, "train")
+    # The same command does not take the files for right, but says what to do.
+    before = (tmp_path / "data.gin").read_text()
+    with pytest.raises(ValueError, match="Remove train-.*tfrecord there"):
+        convert(folder, tmp_path, "--shards=2")
+    assert (tmp_path / "data.gin").read_text() == before
     # As copies of earlier versions are, whose data.gin has no sizes.
     text = (tmp_path / "data.gin").read_text()
     (tmp_path / "data.gin").write_text("".join(

@@ -5,30 +5,15 @@ the code that wrote it.
 """
 
 from concurrent import futures
-import json
 import os
 import re
 
 from absl import logging
 import tensorflow as tf
 
+from tfvit.engine import checkpoint_file
 from tfvit.storage import errors
 from tfvit.storage import files
-
-
-class Memory(tf.train.experimental.PythonState):
-    """What the loop remembers across restarts: a dict that JSON can hold."""
-
-    def __init__(self):
-        self.data = {}
-
-    def serialize(self):
-        return json.dumps(self.data)
-
-    def deserialize(self, string_value):
-        # In place: others hold on to the dict.
-        self.data.clear()
-        self.data.update(json.loads(string_value))
 
 
 def steps(workdir, best=False):
@@ -64,56 +49,6 @@ def _tidy_up(workdir):
                 tf.io.gfile.remove(os.path.join(folder, name))
 
 
-def _key(*names):
-    """TensorFlow's key of a variable, whose names have any signs."""
-    spelled = (name.replace(".", "..").replace("/", ".S") for name in names)
-    return f"{'/'.join(spelled)}/.ATTRIBUTES/VARIABLE_VALUE"
-
-
-def _fit(tree, reader, *names):
-    """(tree that the file fits, [(variable, its stand-in there)]).
-
-    A checkpoint may hold a variable with another dtype than this process has.
-
-    Raises:
-      AssertionError: a variable is missing or of another shape.
-    """
-    shapes, dtypes = (reader.get_variable_to_shape_map(),
-                      reader.get_variable_to_dtype_map())
-    fitting, pairs = {}, []
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            value, more = _fit(value, reader, *names, name)
-            pairs += more
-        elif not isinstance(value, Memory):
-            key, what = _key(*names, name), "/".join([*names, name])
-            if key not in shapes:
-                raise AssertionError(f"it has no {what}.")
-            if tuple(shapes[key]) != tuple(value.shape):
-                raise AssertionError(f"{what} is {tuple(shapes[key])} there "
-                                     f"and {tuple(value.shape)} here.")
-            if dtypes[key] != value.dtype:
-                with tf.device("CPU:0"):
-                    stand_in = tf.Variable(tf.zeros(shapes[key], dtypes[key]),
-                                           trainable=False)
-                pairs.append((value, stand_in))
-                value = stand_in
-        fitting[name] = value
-    return fitting, pairs
-
-
-def _read_one(choose, prefix):
-    """Reads variables, and a Memory, from a checkpoint."""
-    with files.plain(prefix) as readable:
-        reader = tf.train.load_checkpoint(readable)
-        tree, pairs = _fit(choose(reader.get_variable_to_shape_map()), reader)
-        status = tf.train.Checkpoint(**tree).read(readable)
-        # TensorFlow warns of unread slots else.
-        status.assert_existing_objects_matched().expect_partial()
-    for variable, stand_in in pairs:
-        variable.assign(tf.cast(stand_in, variable.dtype))
-
-
 def _read(choose, workdir, candidates):
     """Reads the first sound checkpoint of (step, best) pairs; returns its step.
 
@@ -125,7 +60,7 @@ def _read(choose, workdir, candidates):
     for step, best in candidates:
         prefix = _prefix(workdir, step, best)
         try:
-            _read_one(choose, prefix)
+            checkpoint_file.read(choose, prefix)
             return step
         # A short file is an IndexError, a torn index a RuntimeError.
         except (tf.errors.OpError, IndexError, RuntimeError,
@@ -138,9 +73,15 @@ def _read(choose, workdir, candidates):
     if candidates:
         raise ValueError(
             f"None of the {len(candidates)} checkpoints in "
-            f"{_folder(workdir, False)} can be read: the last problem was with "
-            f"{prefix}: {reason}")
+            f"{os.path.dirname(prefix)} can be read: the last problem was with "
+            f"{prefix}: {reason}{_others(workdir, candidates)}")
     return None
+
+
+def _others(workdir, candidates):
+    """What there is beside checkpoints that cannot be read."""
+    left = [step for step in steps(workdir) if (step, False) not in candidates]
+    return f" There are steps {left}, too: choose one, or 'last'." * bool(left)
 
 
 class Checkpoints:
@@ -157,7 +98,7 @@ class Checkpoints:
     def __init__(self, workdir, state, *, keep, writes=True):
         """`writes` is False on all workers but one."""
         self._writes = writes
-        self.memory = Memory()
+        self.memory = checkpoint_file.Memory()
         self.saved = None
         self._workdir = workdir
         self._keep = keep
@@ -182,7 +123,24 @@ class Checkpoints:
         self.saved = _read(
             lambda _: {**self._live, "memory": self.memory}, self._workdir,
             [(step, False) for step in reversed(steps(self._workdir))])
+        if self._writes and self.saved is not None:
+            self._mend_best()
         return self.saved is not None
+
+    def _mend_best(self):
+        """Replaces a damaged best checkpoint, or forgets it."""
+        for step in steps(self._workdir, best=True):
+            prefix = _prefix(self._workdir, step, best=True)
+            if not checkpoint_file.is_sound(prefix):
+                logging.warning(
+                    "The best checkpoint %s is damaged: %s.", prefix,
+                    "it is written again" if step == self.saved else
+                    "it is removed, and the best from here on is kept")
+                _remove(self._workdir, step, best=True)
+                if step == self.saved:
+                    self.save_best()
+                else:
+                    self.memory.data.get("actions", {}).pop("keep_best", None)
 
     def save(self):
         """Writes ckpt-STEP and removes what is older than the newest `keep`."""
@@ -243,7 +201,7 @@ class Checkpoints:
                 self._copy = tf.train.Checkpoint(
                     **tf.nest.map_structure(
                         lambda value: tf.Variable(value, trainable=False),
-                        values), memory=Memory())
+                        values), memory=checkpoint_file.Memory())
             else:
                 copies = {name: getattr(self._copy, name) for name in values}
                 tf.nest.map_structure(lambda copy, value: copy.assign(value),
@@ -282,7 +240,7 @@ def restore_for_inference(workdir, weights, which="last"):
         chosen = {"ema": {}, "statistics": {}, "params": {}}
         for name, variable in weights.items():
             group = next((group for group in ("ema", "statistics")
-                          if _key(group, name) in saved), "params")
+                          if checkpoint_file.key(group, name) in saved), "params")
             chosen[group][name] = variable
         return chosen
 

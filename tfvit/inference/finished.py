@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfvit import config as config_lib
 from tfvit import experiment
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts as prompts_lib
@@ -146,11 +147,15 @@ def facts(exp, model, workdir):
         logging.warning("The preprocessing is not noted: %s", error)
     else:
         known["preprocessing"] = [decoding.op_name(op) for op in ops]
+        for op in ops:
+            if decoding.op_name(op) == "decode":
+                known["upright"] = config_lib.settings(op).get("upright", False)
         known["value_range"] = [
             float(op(tf.constant(value, tf.float32)))
             for op in [*ops, *exp.device_ops]
             if decoding.op_name(op) == "value_range" for value in (0, 255)]
-    return {name: value for name, value in known.items() if value}
+    return {name: value for name, value in known.items()
+            if value not in (None, [])}
 
 
 def _evaluator(exp, model, *stand_ins):

@@ -67,8 +67,10 @@ def gin_of(path, overrides=()):
 
 
 def _settings(known):
-    """The {gin name: value} of the range of pixels that a sidecar knows."""
+    """The {gin name: value} of the preprocessing that a sidecar knows."""
     settings = {}
+    if "upright" in known:
+        settings["ops.decode.upright"] = known["upright"]
     for name, value, usual in zip(("low", "high"),
                                   known.get("value_range", (-1, 1)), (-1, 1)):
         if value != usual:
@@ -146,6 +148,10 @@ def describe(shapes, noted=None):
     patch = kernel[0]
     classes = shapes["head/bias"][0] if "head/bias" in shapes else None
     settings = {"NUM_CLASSES": classes}
+    if (channels := (shapes.get("conv_root/kernel") or kernel)[2]) != 3:
+        family = "mixer.mixer" if mixer else "vit.vit"
+        settings |= {f"{family}.channels": channels,
+                     "ops.decode.channels": channels}
     if mixer:
         tokens = shapes["MixerBlock_0/token_mixing/Dense_0/kernel"][0]
         if (size := _image_size(tokens, patch, noted)) is not GIVEN:

@@ -1,7 +1,7 @@
 """What an `.npz` of weights does not say itself: NAME.json beside NAME.npz.
 
 {"class_names": [...], "link": "softmax" or "sigmoid", "value_range": [low,
-high] of the pixels, "image_size": [H, W], "patch_grid": [h, w], ...}, each of
+high] of the pixels, "upright": ops.decode's, "image_size": [H, W], "patch_grid": [h, w], ...}, each of
 which may be missing. Beside the file, because what else is in it would be a
 parameter to those who read such files: the JAX original, timm, load.from_npz.
 """
@@ -70,4 +70,5 @@ _RIGHT = {
     "value_range": lambda values: _are(values, (int, float), 2),
     "image_size": lambda size: _are(size, int, 2),
     "patch_grid": lambda grid: _are(grid, int, 2),
+    "upright": lambda upright: isinstance(upright, bool),
 }

@@ -170,6 +170,26 @@ def test_a_link_back_shows_no_image_twice_or_under_another_name(
     assert "Ignored 1 links" in note and link in note
 
 
+@pytest.mark.parametrize("split", ["train", "train[:90%]"])
+def test_images_in_no_class_folder_are_named(tmp_path, split):
+    inside = "" if "[" in split else "train/"
+    write(tmp_path, "top.png", *(f"{inside}{c}/{i}.png" for c in "ab"
+                                 for i in range(3)))
+    write(tmp_path, f"{inside}loose.jpg")
+    (note,) = notes(tmp_path, split)
+    assert "Ignored 2 images that lie in no class folder" in note
+
+
+def test_a_split_is_a_word_of_its_name(tmp_path):
+    write(tmp_path, "train/2020/1.png", "train/2021/1.png",
+          "valley/2020/2.png", "valley/1999/2.png", "contest/7/2.png")
+    with pytest.raises(ValueError, match="sources.folder.splits = False"):
+        listing(tmp_path, "train")
+    write(tmp_path / "x", *(f"{split}/{c}/1.png" for c in "ab" for split in (
+        "train", "val2", "test_real", "validation")))
+    assert set(listing(tmp_path / "x", "val2").values()) == {"a", "b"}
+
+
 def test_links_to_other_places_are_followed_once(tmp_path):
     write(tmp_path / "store", "cats/1.png", "cats/2.png", "dogs/3.png")
     write(tmp_path / "images", "train/dog/4.png", "train/cat/5.png")

@@ -108,6 +108,21 @@ def test_slices_take_a_share_of_each_class_and_do_not_overlap(write, tmp_path):
         assert sum(label == "cat" for _, label in part) * 2 == len(part)
 
 
+@pytest.mark.parametrize("header", ["image,label,Split", "image,label,SPLIT",
+                                    "Image,label,split", "image,Label,x"])
+def test_a_column_by_another_case_is_no_missing_column(write, header):
+    path = write(f"{header}\na.png,a,train\nb.png,b,test\n")
+    with pytest.raises(ValueError, match="has the column '(Spl|SPL|Ima|Lab).*"
+                       "set sources.manifest.\\w+_column = '"):
+        read(path)
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;"])
+def test_a_delimiter_is_one_sign(write, delimiter):
+    with pytest.raises(ValueError, match="delimiter = .* must be one sign"):
+        read(write("image,label\na.png,a\nb.png,b\n"), delimiter=delimiter)
+
+
 def test_class_names_come_from_a_file(write, tmp_path):
     (tmp_path / "names.txt").write_text("eel\ncat\ndog\n\n")
     names = {"class_names_file": str(tmp_path / "names.txt")}

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfvit.data.datasets import manifests
 from tfvit.data.datasets import source as source_lib
+from tfvit.data.datasets import tables
 from tfvit.data.datasets import walking
 from tfvit.data.images import decoding
 from tfvit.storage import paths
@@ -48,8 +49,12 @@ def table(*,
         caption, or no such split or nothing in it.
     """
     path, rows, notes = paths.home(path), [], []
-    for line, row in manifests.records(path, delimiter, "captions.table",
-                                       notes):
+    for line, row in tables.records(path, delimiter, "captions.table",
+                                    notes):
+        tables.check_columns(path, row, {
+            "captions.table.image_column": image_column,
+            "captions.table.caption_column": caption_column,
+            "captions.table.split_column": split_column})
         image, texts = row.get(image_column), row.get(caption_column)
         texts = [texts] if isinstance(texts, str) else texts
         if not (image and isinstance(image, str) and texts and
@@ -60,7 +65,7 @@ def table(*,
                 f"{image_column!r} and a caption, or several, as "
                 f"{caption_column!r}; there are {sorted(map(str, row))}. Set "
                 "captions.table.image_column and caption_column."
-                f"{manifests.hint(row, 'captions.table')}")
+                f"{tables.hint(row, 'captions.table')}")
         rows.append((line, image, "", row.get(split_column), texts))
     if not rows:
         raise ValueError(f"{path} has no images.")

@@ -12,7 +12,9 @@ from tfvit.data.datasets import walking
 from tfvit.storage import paths
 
 SUFFIXES = walking.SUFFIXES
-_SPLITS = re.compile("train|val|test|dev|eval|hold")  # Within their names.
+_SPLITS = re.compile(  # Words within their names.
+    r"(?<![a-z])(train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|"
+    r"hold-?out)(?![a-z])")
 
 
 def find(path: str, split: str, splits: bool | None = None) -> tuple[
@@ -30,14 +32,14 @@ def find(path: str, split: str, splits: bool | None = None) -> tuple[
     if not tf.io.gfile.isdir(path):
         raise ValueError(f"sources.folder.path = {path!r} is not a folder.")
     walk = walking.Walk()
-    inside = walk.folders(path, aliases=True)
+    inside = walk.folders(path, aliases=True, loose=True)
     base, low, high = parse(split, f"sources.folder.split = {split!r}", inside)
     parts = _splits(walk, path, base, inside, base != split, splits)
     if parts:
         root = os.path.join(path, base)
         # Over all splits: a class that one of them lacks must not shift the
         # labels of the others.
-        by_part = {part: walk.folders(os.path.join(path, part))
+        by_part = {part: walk.folders(os.path.join(path, part), loose=True)
                    for part in parts}
         class_names = sorted(set().union(*by_part.values()))
     elif base != split and not splits:

@@ -20,6 +20,7 @@ OTHER = "files that are not " + ", ".join(SUFFIXES)
 HIDDEN = "hidden image files (their names begin with a dot)"
 JUNK = "folders that a system made"
 LOOP = "links to folders that are walked anyway"
+LOOSE = "images that lie in no class folder"
 STRAY = "folders without images, taken for neither class nor split"
 
 
@@ -53,16 +54,23 @@ class Walk:
     def leave_out(self, why: str, path: str) -> None:
         self.left_out.setdefault(why, {})[path] = None
 
-    def folders(self, path: str, *, aliases: bool = False) -> list[str]:
+    def folders(self, path: str, *, aliases: bool = False,
+                loose: bool = False) -> list[str]:
         """Names of the folders in a folder, sorted.
 
         Args:
           path: the folder.
           aliases: whether links to others of these folders count, too.
+          loose: whether images beside them are left out.
         """
-        return sorted(
-            name for name, full in self._entries(path) if _is_folder(full) and
-            self._may_enter(full, [path], aliases=aliases))
+        found = []
+        for name, full in self._entries(path):
+            if not _is_folder(full):
+                if loose and name.lower().endswith(SUFFIXES):
+                    self.leave_out(LOOSE, full)
+            elif self._may_enter(full, [path], aliases=aliases):
+                found.append(name)
+        return sorted(found)
 
     def images(self, path: str, root: str | None = None) -> Iterator[str]:
         """Yields image files at any depth, in no order.

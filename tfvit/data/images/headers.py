@@ -179,7 +179,7 @@ def orientation(image) -> tf.Tensor:
                     tf.where(starts(image, b"\x89PNG"), b"eXIf", b"EXIF"))
     pieces = tf.raw_ops.StringSplitV2(input=[image], sep=name, maxsplit=1)
     return tf.cond(tf.size(pieces.values) > 1, lambda: _orientation(image),
-                   lambda: 1)
+                   lambda: tf.constant(1))
 
 
 @apart
