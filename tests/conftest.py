@@ -5,10 +5,23 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from absl import flags
 import gin
 import numpy as np
 import pytest
 import tensorflow as tf
+
+_define = flags.FlagValues.__setitem__
+
+
+def _define_again(values, name, flag):
+    """Lets several commands, each a process of its own for users, have a flag.
+    """
+    flag.allow_override = True
+    _define(values, name, flag)
+
+
+flags.FlagValues.__setitem__ = _define_again
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
