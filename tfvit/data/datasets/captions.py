@@ -13,7 +13,6 @@ import tensorflow as tf
 from tfvit.data.datasets import manifests
 from tfvit.data.datasets import source as source_lib
 from tfvit.data.datasets import tables
-from tfvit.data.datasets import walking
 from tfvit.data.images import decoding
 from tfvit.storage import paths
 
@@ -79,12 +78,7 @@ def table(*,
         by_image.setdefault(image, []).extend(texts)
     images = sorted(by_image) if split else list(by_image)
     files = [os.path.join(root, image) for image in images]
-    if problem := walking.left_out(files):
-        raise ValueError(f"{path} lists {problem}")
-    if not tf.io.gfile.exists(files[0]):
-        raise ValueError(
-            f"{path} lists {files[0]}, which is not there. Relative names "
-            "start at captions.table.root, or else where the file lies.")
+    manifests.check_files(path, files, "captions.table", "file")
     logging.info("%s of %s: %d images with %d captions.", split or "All", path,
                  len(files), sum(len(by_image[image]) for image in images))
     for note in notes:

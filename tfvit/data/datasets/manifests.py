@@ -48,17 +48,32 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
     rows = select(path, rows, split, root, columns[2], "sources.manifest",
                   notes)
     files = [os.path.join(root, image) for _, image, _, _ in rows]
-    if problem := walking.left_out(files):
-        raise ValueError(f"{path} lists {problem}")
-    if not tf.io.gfile.exists(files[0]):
-        raise ValueError(
-            f"{path} lists {files[0]}, which is not there. Relative names "
-            "start at sources.manifest.root, or else where the manifest lies.")
+    check_files(path, files, "sources.manifest", "manifest")
     logging.info("%s of %s: %d images of %d classes.", split or "All", path,
                  len(rows), len(class_names))
     for note in notes:
         logging.warning("%s", note)
     return class_names, files, [number[row[2]] for row in rows], notes
+
+
+def check_files(path: str, files: Sequence[str], user: str, what: str) -> None:
+    """Checks that a table's files can be images, and that the first is there.
+
+    Args:
+      path: of the table.
+      files: that it lists.
+      user: function whose `root` they start at, for errors.
+      what: to call the table there.
+
+    Raises:
+      ValueError: they are of formats that are not read, or not there.
+    """
+    if problem := walking.left_out(files):
+        raise ValueError(f"{path} lists {problem}")
+    if not tf.io.gfile.exists(files[0]):
+        raise ValueError(
+            f"{path} lists {files[0]}, which is not there. Relative names "
+            f"start at {user}.root, or else where the {what} lies.")
 
 
 def root_of(path: str, root: str | None) -> str:
