@@ -116,6 +116,8 @@ def main(argv):
                 print(json.dumps(summary(file, outputs)))
     except (OSError, ServingError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
 
 
 if __name__ == "__main__":
