@@ -62,6 +62,10 @@ class Experiment:
       lr_multipliers: pairs (regular expression, factor); the first that matches
         a parameter's whole name multiplies its learning rate (and, with it,
         its weight decay).
+      layer_decay: factor in (0, 1], such as 0.65, from each block's learning
+        rate to that of the block before it, so that embeddings (of a hybrid
+        the ResNet) learn slowest and the head as fast as ever; see
+        optimize.layer_decay. Multiplies lr_multipliers. Or None.
       ema_decay: decay per update, such as 0.9999, of a moving average of the
         weights, which is then what is evaluated, exported and predicts: one
         over the last 1 / (1 - ema_decay) updates or so. Or None.
@@ -121,6 +125,7 @@ class Experiment:
     clip_norm: Optional[float] = None
     frozen: Optional[str] = None
     lr_multipliers: Sequence[Tuple[str, float]] = ()
+    layer_decay: Optional[float] = None
     ema_decay: Optional[float] = None
     ema_warmup: bool = False
     strategy: Callable[[], Any] = distribute_lib.auto
@@ -229,6 +234,12 @@ class Experiment:
             raise ValueError(f"Experiment.ema_warmup={self.ema_warmup!r} must "
                              "be True or False, and goes with an "
                              f"Experiment.ema_decay, now {self.ema_decay!r}.")
+        if self.layer_decay is not None and not (
+                isinstance(self.layer_decay, (int, float)) and
+                0 < self.layer_decay <= 1 and self.layer_decay is not True):
+            raise ValueError(f"Experiment.layer_decay={self.layer_decay!r} "
+                             "must be a number above 0 and at most 1, such as "
+                             "0.65, or None.")
         for pair in self.lr_multipliers:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not (
                     isinstance(pair[1], (int, float)) and pair[1] > 0):

@@ -126,8 +126,9 @@ class Run:
             gradients=exp.gradients, optimizer=self.optimizer,
             strategy=self.strategy, jit=exp.jit, seed=exp.seed,
             accum_steps=exp.accum_steps, clip_norm=exp.clip_norm,
-            lr_multipliers=exp.lr_multipliers, ema_decay=exp.ema_decay,
-            ema_warmup=exp.ema_warmup, device_ops=exp.device_ops)
+            lr_multipliers=exp.lr_multipliers, layer_decay=exp.layer_decay,
+            ema_decay=exp.ema_decay, ema_warmup=exp.ema_warmup,
+            device_ops=exp.device_ops)
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""
