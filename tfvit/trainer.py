@@ -71,6 +71,8 @@ def _train(run, workdir, chief):
         if exp.init:
             exp.init(run.model)
         run.state.start_averages()
+    checkpoints.memory.data["patch_grid"] = getattr(run.model, "image_grid",
+                                                    None)
     train_log.log_parameters(run.params)
     if not strategies.same_everywhere(run.strategy, run.state.step.numpy()):
         raise ValueError(
