@@ -100,7 +100,6 @@ def test_towers_start_from_runs_and_give_their_weights(tmp_path):
                                                 num_classes=3)), [2])
     two = exp.model()
     checkpoint.from_run(two, path=f"{tmp_path}/vit", tower="img")
-    assert np.any(two.img.weights[0].numpy() != run.model.img.weights[0].numpy())
     np.testing.assert_array_equal(
         two.img.get_layer("embedding").kernel.numpy(),
         checkpoint.weights_of(f"{tmp_path}/vit")["embedding/kernel"])

@@ -17,7 +17,8 @@ from tfvit.optimize import layer_decay
 from tfvit.weights import names
 
 # 0.75 ** layers below the head, of a model of two blocks.
-TABLE = {"embeddings": 0.421875, "block 0": 0.5625, "block 1": 0.75, "head": 1.0}
+TABLE = {"embeddings": 0.421875, "block 0": 0.5625, "block 1": 0.75,
+         "head": 1.0}
 VIT = {
     "cls": "embeddings", "embedding/kernel": "embeddings",
     "Transformer/posembed_input/pos_embedding": "embeddings",

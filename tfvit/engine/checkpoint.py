@@ -33,14 +33,6 @@ def _prefix(workdir, step, best=False):
     return os.path.join(_folder(workdir, best), f"ckpt-{step}")
 
 
-def _remove(workdir, step, best=False):
-    folder = _folder(workdir, best)
-    names = files.named(folder, rf"ckpt-{step}\..*")
-    # The index goes first: without it the rest is no checkpoint any more.
-    for name in sorted(names, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(os.path.join(folder, name))
-
-
 def _read(read, workdir, candidates):
     """Reads the first sound checkpoint of (step, best) pairs; returns its step.
 
@@ -133,7 +125,7 @@ class Checkpoints:
                     "The best checkpoint %s is damaged: %s.", prefix,
                     "it is written again" if step == self.saved else
                     "it is removed, and the best from here on is kept")
-                _remove(self._workdir, step, best=True)
+                checkpoint_file.remove(prefix)
                 if step == self.saved:
                     self.save_best()
                 else:
@@ -148,7 +140,7 @@ class Checkpoints:
             newest = [s for s in steps(self._workdir) if s <= saved]
             for step in steps(self._workdir):
                 if step not in newest[-self._keep:]:
-                    _remove(self._workdir, step)
+                    checkpoint_file.remove(_prefix(self._workdir, step))
             logging.info("Saved the checkpoint of step %d.", saved)
 
         self.saved = int(self._live["step"].numpy())
@@ -160,7 +152,8 @@ class Checkpoints:
         def tidy(saved):
             for other in steps(self._workdir, best=True):
                 if other != saved:
-                    _remove(self._workdir, other, best=True)
+                    checkpoint_file.remove(
+                        _prefix(self._workdir, other, best=True))
 
         self._start(int(self._live["step"].numpy()), True, tidy)
 
@@ -223,8 +216,8 @@ def restore_for_inference(workdir, weights, which="last"):
     def choose(saved):
         chosen = {"ema": {}, "statistics": {}, "params": {}}
         for name, variable in weights.items():
-            group = next((group for group in ("ema", "statistics")
-                          if checkpoint_file.key(group, name) in saved), "params")
+            group = next((group for group in ("ema", "statistics") if
+                          checkpoint_file.key(group, name) in saved), "params")
             chosen[group][name] = variable
         return chosen
 

@@ -122,6 +122,15 @@ def _name(spelled):
                   spelled.split("/")[1])
 
 
+def remove(prefix):
+    """Removes a checkpoint."""
+    folder, stem = os.path.split(prefix)
+    names = files.named(folder, rf"{stem}\..*")
+    # The index goes first: without it the rest is no checkpoint any more.
+    for name in sorted(names, key=lambda name: not name.endswith(".index")):
+        tf.io.gfile.remove(os.path.join(folder, name))
+
+
 def tidy_up(folder, steps):
     """Removes what a process left that died while it saved or removed.
 
