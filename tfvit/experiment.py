@@ -7,6 +7,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 from tfvit import config
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
+from tfvit.engine import extension
 from tfvit.engine import writers as writers_lib
 from tfvit.optimize import gradients as gradients_lib
 from tfvit.optimize import objectives
@@ -29,6 +30,9 @@ class Experiment:
         captions.
       optimizer: total_steps -> optim.Optimizer.
       total_steps: updates in the run.
+      extended: (step, total_steps until then, "stretch" or "restart") of each
+        time that the run was made longer or shorter: `train --extend` writes
+        it, and engine.extension says what it means.
       batch_size: global batch B, examples per update.
       log_every: steps between lines of training metrics.
       eval_every: steps between evaluations; the last step evaluates too.
@@ -108,6 +112,7 @@ class Experiment:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    extended: Sequence[Tuple[int, int, str]] = ()
     evaluator_every: Mapping[str, int] = dataclasses.field(
         default_factory=dict)
     keep_checkpoints: int = 3
@@ -152,6 +157,7 @@ class Experiment:
             raise ValueError(
                 f"Experiment.eval_every={self.eval_every} must be a multiple "
                 f"of Experiment.log_every={self.log_every}.")
+        self._check_extended()
         self._check_actions()
         if self.batch_size % self.accum_steps:
             raise ValueError(
@@ -196,6 +202,19 @@ class Experiment:
     def cadence(self, evaluator):
         """The steps between the evaluations of an evaluator."""
         return self.evaluator_every.get(evaluator, self.eval_every)
+
+    def _check_extended(self):
+        last = 0
+        for part in self.extended:
+            if not isinstance(part, (tuple, list)) or len(part) != 3 or not (
+                    all(isinstance(n, int) for n in part[:2]) and
+                    last <= part[0] <= min(part[1], self.total_steps) and
+                    part[2] in extension.CHOICES):
+                raise ValueError(
+                    f"Experiment.extended: {part!r} must be a step, the "
+                    "total_steps until then and one of "
+                    f"{', '.join(extension.CHOICES)}, as --extend writes it.")
+            last = part[0]
 
     def _check_actions(self):
         """Checks what is done between updates."""

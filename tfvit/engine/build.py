@@ -10,6 +10,7 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.engine import extension
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
 from tfvit.weights import names
@@ -80,7 +81,8 @@ class Run:
 
     @functools.cached_property
     def optimizer(self):
-        return self.exp.optimizer(self.exp.total_steps)
+        exp = self.exp
+        return extension.optimizer(exp.optimizer, exp.total_steps, exp.extended)
 
     @functools.cached_property
     def state(self):
