@@ -15,7 +15,7 @@ import runpy
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_COMMANDS = ("train", "evaluate", "export", "predict", "benchmark")
+_COMMANDS = ("train", "evaluate", "export", "predict", "serve", "benchmark")
 
 
 def _tools():
