@@ -102,9 +102,7 @@ class _App:
         signature = request.get("signature_name") or versions.DEFAULT_SIGNATURE
         if not isinstance(signature, str):
             raise status.invalid("'signature_name' key must be a string value.")
-        with contextlib.ExitStack() as held:
-            version = self._models.hold(*_spec(model))
-            held.push(version)
+        with self._models.hold(*_spec(model)) as version:
             inputs, has_rows = await _call(
                 large, json_tensors.inputs, request, version.inputs(signature))
             outputs = await asyncio.wrap_future(

@@ -4,6 +4,7 @@ A thread looks for new versions. A new one is loaded and warmed up before the
 old one goes, which still answers what it has been asked.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -165,16 +166,23 @@ class Models:
                                 f"Servable not found for request: {wanted}")
         return loaded[number]
 
+    @contextlib.contextmanager
     def hold(self, name, number=None, label=None):
-        """As find; the Version is held: leave it by `__exit__`."""
-        while True:
-            version = self.find(name, number, label)
+        """As find; the version is there as long as the context."""
+        version = None
+        while version is None:
+            found = self.find(name, number, label)
             try:
-                return version.__enter__()
+                found.take()
+                version = found
             except status.Status:
-                # It went between finding and holding; another one came.
+                # It went since it was found; a newer one has come.
                 if number is not None:
                     raise
+        try:
+            yield version
+        finally:
+            version.release()
 
     def states(self, name, number=None, label=None):
         """[Version], newest first.

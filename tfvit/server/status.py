@@ -1,5 +1,9 @@
 """What goes wrong with a request, in TensorFlow Serving's words and codes."""
 
+import tensorflow as tf
+
+from tfvit.storage import errors
+
 # Its codes as HTTP has them (http_server.cc), and one of our own.
 HTTP = {
     "INVALID_ARGUMENT": 400,
@@ -12,6 +16,13 @@ HTTP = {
     "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
+}
+_OF_TENSORFLOW = {
+    tf.errors.InvalidArgumentError: "INVALID_ARGUMENT",
+    tf.errors.FailedPreconditionError: "FAILED_PRECONDITION",
+    tf.errors.OutOfRangeError: "OUT_OF_RANGE",
+    tf.errors.ResourceExhaustedError: "RESOURCE_EXHAUSTED",
+    tf.errors.UnimplementedError: "UNIMPLEMENTED",
 }
 
 
@@ -38,13 +49,9 @@ def of(error):
     """The Status of any exception; what is not for clients stays unsaid."""
     if isinstance(error, Status):
         return error
-    # tf.errors, known by name so that this module needs no TensorFlow.
-    code = getattr(type(error), "__name__", "")
-    name = {"InvalidArgumentError": "INVALID_ARGUMENT",
-            "FailedPreconditionError": "FAILED_PRECONDITION",
-            "OutOfRangeError": "OUT_OF_RANGE",
-            "ResourceExhaustedError": "RESOURCE_EXHAUSTED",
-            "UnimplementedError": "UNIMPLEMENTED"}.get(code)
-    if name:
-        return Status(name, str(error).split("\n", maxsplit=1)[0])
-    return Status("INTERNAL", f"The model failed: {code}.")
+    for kind, code in _OF_TENSORFLOW.items():
+        if isinstance(error, kind):
+            # Before it: which node, of no use to a client.
+            text = errors.reason(error).split("traces unavailable>\n")[-1]
+            return Status(code, text.strip().splitlines()[0])
+    return Status("INTERNAL", f"The model failed: {type(error).__name__}.")

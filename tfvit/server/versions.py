@@ -65,7 +65,7 @@ class Version:
             self.state = "UNLOADING"
             self._end_if_idle()
 
-    def __enter__(self):
+    def take(self):
         """Holds the version for a request; Status if it is not available."""
         with self._lock:
             if self.state != "AVAILABLE":
@@ -73,9 +73,9 @@ class Version:
                     "NOT_FOUND", "Servable not found for request: Specific("
                     f"{self._name}, {self.number})")
             self._requests += 1
-        return self
 
-    def __exit__(self, *_):
+    def release(self):
+        """Ends the holding of `take`."""
         with self._lock:
             self._requests -= 1
             self._end_if_idle()
