@@ -14,6 +14,7 @@ an image; with --load, one with how long requests took.
 import base64
 import http.client
 import json
+import pathlib
 import random
 import ssl
 import sys
@@ -24,14 +25,12 @@ from absl import app
 from absl import flags
 
 _MODEL = flags.DEFINE_string("model", None, "The model's name on the server.")
-_REST = flags.DEFINE_string(
-    "rest", "http://localhost:8501", "REST address, https:// with TLS; a path "
-    "in it comes before /v1/models.")
+_REST = flags.DEFINE_string("rest", "http://localhost:8501",
+                            "REST address; https:// for TLS.")
 _GRPC = flags.DEFINE_string("grpc", None, "host:port; instead of REST.")
 _TLS = flags.DEFINE_bool("tls", False, "gRPC over TLS.")
-_CA = flags.DEFINE_string(
-    "ca", None, "PEM file of who signed the server's certificate (default: "
-    "those that the system trusts).")
+_CA = flags.DEFINE_string("ca", None, "PEM file of who signed the server's "
+                          "certificate (default: whom the system trusts).")
 _SIGNATURE = flags.DEFINE_string("signature", "serving_default",
                                  "What to ask; an export's README lists them.")
 _TEXTS = flags.DEFINE_multi_string(
@@ -45,12 +44,11 @@ _HEADER = flags.DEFINE_multi_string(
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images in a request.",
                                    lower_bound=1)
 _TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds for a request.")
-_RETRIES = flags.DEFINE_integer(
-    "retries", 2, "How often to ask again where the server is busy, or cannot "
-    "be reached.", lower_bound=0)
-_LOAD = flags.DEFINE_float("load", None, "Send for so many seconds, and print "
-                           "how long requests take.", lower_bound=0.0)
-_CLIENTS = flags.DEFINE_integer("clients", 1, "That --load has at once.",
+_RETRIES = flags.DEFINE_integer("retries", 2, "How often to ask again a server "
+                                "that is busy or away.", lower_bound=0)
+_LOAD = flags.DEFINE_float("load", None, "Ask for so many seconds, and print "
+                           "how long answers take.", lower_bound=0.0)
+_CLIENTS = flags.DEFINE_integer("clients", 1, "Of --load, at once.",
                                 lower_bound=1)
 _PAUSE = 0.1  # Seconds before the first retry; then twice as long each time.
 _BUSY = (429, 502, 503, 504)
@@ -58,7 +56,7 @@ _BUSY_GRPC = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 class ServingError(Exception):
-    """The server cannot be reached, or refuses; says why.
+    """The server cannot be reached, or refuses; says why. All here raise it.
 
     Attributes:
       busy: whether it may be otherwise a little later.
@@ -79,9 +77,6 @@ class Rest:
       headers: {name: value} to send along.
       timeout: seconds for a request.
       ca: PEM file, see --ca.
-
-    Raises:
-      ServingError: see there; so do the methods.
     """
 
     def __init__(self, url, model, *, version=None, label=None, headers=None,
@@ -174,13 +169,11 @@ class Grpc:
         self._address, self._model, self._timeout = address, model, timeout
         self._version, self._label = version, label
         self._metadata = [(k.lower(), v) for k, v in (headers or {}).items()]
+        roots = pathlib.Path(ca).read_bytes() if ca else None
         unlimited = [("grpc.max_receive_message_length", -1)]
-        if tls:
-            roots = _read(ca) if ca else None
-            channel = grpc.secure_channel(
-                address, grpc.ssl_channel_credentials(roots), unlimited)
-        else:
-            channel = grpc.insecure_channel(address, unlimited)
+        channel = grpc.secure_channel(
+            address, grpc.ssl_channel_credentials(roots), unlimited
+        ) if tls else grpc.insecure_channel(address, unlimited)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
     def request(self, signature, images, texts=()):
@@ -250,11 +243,6 @@ def summary(file, outputs, texts=()):
                              if name != "error"}}
 
 
-def _read(file):
-    with open(file, "rb") as f:
-        return f.read()
-
-
 def _connect():
     """A client as the flags say."""
     headers = {}
@@ -292,7 +280,8 @@ def main(argv):
     try:
         client = _connect()
         requests = (client.request(_SIGNATURE.value,
-                                   [_read(file) for file in batch if files],
+                                   [pathlib.Path(file).read_bytes()
+                                    for file in batch if files],
                                    texts) for batch in names)
         if _LOAD.value is not None:
             _print_load([request for batch, request in zip(names, requests)

@@ -48,6 +48,26 @@ class _Toy(tf.Module):
         return {"mean": tf.reduce_mean(tf.cast(images, tf.float32), [1, 2]),
                 "rows": tf.fill(tf.shape(images)[:1], tf.shape(images)[0])}
 
+    @tf.function(input_signature=[
+        tf.TensorSpec([None], tf.string, "image_bytes")])
+    def classify(self, image_bytes):
+        """Scores by the file's size; as the exporter's signatures answer."""
+        size = tf.strings.length(image_bytes)
+        good = size > 10
+        ids = tf.where(good[:, None], (size[:, None] + [0, 1]) % 5, -1)
+        scores = tf.where(good[:, None], 1 / (2.0 + tf.cast(ids, tf.float32)),
+                          0)
+        return {"class_ids": ids, "scores": scores,
+                "classes": tf.where(good[:, None], "class " +
+                                    tf.strings.as_string(ids), ""),
+                "error": tf.where(good, "", "It is cut short.")}
+
+    @tf.function(input_signature=[
+        tf.TensorSpec([None], tf.string, "image_bytes")])
+    def features(self, image_bytes):
+        found = self.classify(image_bytes)
+        return {"features": found["scores"], "error": found["error"]}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "x")])
     def fails(self, x):
         with tf.control_dependencies([tf.debugging.assert_positive(
@@ -62,17 +82,19 @@ def write(folder, version, bias):
     tf.saved_model.save(module, hidden, signatures={
         "serving_default": module.half, "both": module.both,
         "strings": module.strings, "against": module.against,
-        "pixels": module.pixels, "fails": module.fails})
+        "pixels": module.pixels, "fails": module.fails,
+        "classify": module.classify, "features": module.features})
     os.rename(hidden, os.path.join(folder, str(version)))
 
 
 @contextlib.contextmanager
-def serving(read, *, batches=None, poll=0.05, config_poll=0.0, **options):
+def serving(read, *, batches=None, poll=0.05, config_poll=0.0, port=0,
+            **options):
     """Yields the address of a server, in this process."""
     made = models.Models(read, poll=poll, config_poll=config_poll)
     made.start()
     server = uvicorn.Server(uvicorn.Config(
-        app.make(made, batches=batches, **options), port=0,
+        app.make(made, batches=batches, **options), port=port,
         log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
