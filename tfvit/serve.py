@@ -60,8 +60,6 @@ def main(argv):
         sys.exit(f"tfvit serve needs another package ({error}): "
                  "pip install tfvit[server]")
     logging.set_verbosity(logging.INFO)
-    # uvicorn raises it again once it has stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         models = models_lib.Models(_reader(argv[1:]), poll=_POLL.value,
                                    config_poll=_CONFIG_POLL.value)
@@ -72,6 +70,8 @@ def main(argv):
         sys.exit(str(error))
     made = app_lib.make(models, batches=batches,
                         max_bytes=int(_MAX_REQUEST_MB.value * 2**20))
+    # uvicorn raises it again once it has stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     host, port = listener.getsockname()[:2]
     print(f"Serving on http://{host}:{port}", flush=True)
     uvicorn.Server(uvicorn.Config(
@@ -114,7 +114,8 @@ def _listen():
         return socket.create_server((_HOST.value, _PORT.value), backlog=2048)
     except OSError as error:
         raise OSError(f"--host={_HOST.value} --port={_PORT.value}: "
-                      f"{error.strerror or error}.") from error
+                      f"{os.strerror(error.errno) if error.errno else error}."
+                      ) from error
 
 
 if __name__ == "__main__":
