@@ -28,6 +28,7 @@ import tensorflow as tf
 from tfvit import experiment
 from tfvit.evaluators import sharpness
 from tfvit.inference import finished
+from tfvit.storage import files
 
 _POINTS = 21  # Of a curve; odd, so that the weights themselves are one.
 
@@ -56,7 +57,8 @@ def draw(path, radii, curves):
              ylabel="mean loss", yscale="log")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4)
-    figure.savefig(path, format="png", dpi=100)
+    with files.replacing(path) as f:
+        figure.savefig(f, format="png", dpi=100)
     pyplot.close(figure)
 
 
