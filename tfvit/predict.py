@@ -74,7 +74,7 @@ def main(words):
     files = image_files.find(words)
     functions = finished.signatures(
         _MODEL.value, checkpoint=_CHECKPOINT.value, labels=_LABELS.value,
-        overrides=launch.overrides())
+        overrides=launch.overrides(), trust=launch.trust())
     if _ZEROSHOT.value:
         functions["serving_default"] = finished.zeroshot(
             functions, _zeroshot_names(), prompts=_PROMPTS[_PROMPT.value])

@@ -88,7 +88,7 @@ def draw_image(path, image, maps, heads):
 def main(words):
     files = image_files.find(words) if words else []
     trained = finished.load(_MODEL.value, checkpoint=_CHECKPOINT.value,
-                            overrides=launch.overrides())
+                            overrides=launch.overrides(), trust=launch.trust())
     tf.io.gfile.makedirs(_OUT.value)
     draw_model(trained.model, _OUT.value)
     if not attention.blocks(trained.model):

@@ -35,8 +35,9 @@ _POINTS = 21  # Of a curve; odd, so that the weights themselves are one.
 
 def measure(run, *, examples, batch_size, radii):
     """(top eigenvalue, [loss at each of the radii]) of a run's directory."""
-    trained = finished.load(run, overrides=launch.overrides())
-    exp, _ = experiment.of_run(run, launch.overrides())
+    trained = finished.load(run, overrides=launch.overrides(),
+                            trust=launch.trust())
+    exp, _ = experiment.of_run(run, launch.overrides(), trust=launch.trust())
     evaluator = sharpness.Sharpness(
         name=trained.name, model=trained.model, ops=trained.ops, jit=False,
         strategy=tf.distribute.get_strategy(), source=exp.train_source,
