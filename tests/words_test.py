@@ -19,6 +19,7 @@ from tfvit import launch
 from tfvit import terminal
 from tfvit import trainer
 from tfvit.engine import binding_words
+from tfvit.engine import run_config
 
 ROOT = pathlib.Path(config.ROOT)
 COMMANDS = tfvit_main._commands()
@@ -156,7 +157,7 @@ def test_help_is_whole_and_needs_no_tensorflow(answers, name):
         assert re.search(rf"^  --(\[no\])?{flag}\b", said, re.MULTILINE), flag
     about = ast.get_docstring(ast.parse(source)).splitlines()[0]
     assert said.startswith(about)
-    assert f"python -m {module}" in said  # The example.
+    assert re.search(rf"(python -m {module}|tfvit {name}) ", said)  # Example.
     assert "--[no]verbose" in said
     assert max(map(len, said.splitlines())) < 85
 
@@ -226,9 +227,9 @@ def test_classes_are_counted(tmp_path):
     text = config.parse(["gin/folder.gin"], bindings)
     assert "\nNUM_CLASSES = 3\n" in text
     # The run's config has the number, and so has who reads it again.
-    config.save(text, str(tmp_path / "run"), started=False)
-    config.save(config.parse(["gin/folder.gin"], bindings),
-                str(tmp_path / "run"), started=True)
+    run_config.save(text, str(tmp_path / "run"), started=False)
+    run_config.save(config.parse(["gin/folder.gin"], bindings),
+                    str(tmp_path / "run"), started=True)
     assert config.parse([config.of(str(tmp_path / "run"))]) == text
 
 
