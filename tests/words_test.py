@@ -45,7 +45,8 @@ for module, words in json.loads(sys.stdin.read()):
             vars(sys.modules[package]).pop(part, None)
             del sys.modules[name]
     sys.argv, code = ["tfvit " + module.split(".")[1], *words], 0
-    with tempfile.TemporaryFile("w+") as err, tempfile.TemporaryFile("w+") as out:
+    file = lambda: tempfile.TemporaryFile("w+")
+    with file() as err, file() as out:
         os.dup2(err.fileno(), 2), os.dup2(out.fileno(), 1)
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)

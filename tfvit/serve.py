@@ -57,8 +57,9 @@ _GRACE = 30  # Seconds that running requests have to finish.
 
 def main(words):
     try:
-        from tfvit.server import app as app_lib
         import uvicorn
+
+        from tfvit.server import app as app_lib
     except ImportError as error:
         raise ImportError(f"tfvit serve needs another package ({error}): "
                           "pip install tfvit[server]") from error
