@@ -43,7 +43,8 @@ _TOP_K = flags.DEFINE_integer("top_k", 5, "How many classes to name.",
 _LABELS = flags.DEFINE_string(
     "labels", None, "File of class names, imagenet2012 or imagenet21k.")
 _WARMUP = flags.DEFINE_multi_integer(
-    "warmup", [1, 2, 4, 8], "Batch size to warm up; repeat for more; 0 for none.",
+    "warmup", [1, 2, 4, 8],
+    "Batch size to warm up; repeat for more; 0 for none.",
     lower_bound=0)
 _PRECISION = flags.DEFINE_string(
     "precision", None, "float32, mixed_bfloat16 or mixed_float16 (default: "

@@ -12,7 +12,6 @@ import html
 import io
 import math
 import os
-import sys
 
 from absl import app
 from absl import flags

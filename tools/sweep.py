@@ -38,7 +38,6 @@ launch.start(__name__, "overrides", required=("gin_file", "grid", "dir"),
 
 import tensorflow as tf
 
-from tfvit import config
 from tfvit import experiment
 from tfvit.data.images import decoding
 from tfvit.engine import build

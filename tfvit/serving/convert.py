@@ -4,7 +4,9 @@ Each file is run once, and its logits compared with the Keras model's, on images
 that did not make it.
 """
 
+import contextlib
 import os
+import sys
 import tempfile
 
 from absl import logging
@@ -38,10 +40,11 @@ def convert(server, kind, images, *, calibration=None, labels=None,
       ImportError: tf2onnx or onnxruntime is missing.
     """
     expected = server.logits(tf.constant(images))["logits"].numpy()
-    if kind == "onnx":
-        data, logits = _onnx(server, images)
-    else:
-        data, logits = _tflite(server, kind, images, calibration)
+    with _hushed():
+        if kind == "onnx":
+            data, logits = _onnx(server, images)
+        else:
+            data, logits = _tflite(server, kind, images, calibration)
     report = {
         "images": len(images),
         "max_difference": float(np.abs(logits - expected).max()),
@@ -64,6 +67,29 @@ def convert(server, kind, images, *, calibration=None, labels=None,
             f"{report['same_class']:.1%} of {len(images)} images get the same "
             f"class from both, less than {min_same_class:.1%} ({report}).")
     return data, report
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Keeps back what is written to stderr inside; shows it if that fails.
+
+    The converters' C++ code has dozens of lines for their authors, which no
+    setting turns off.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _tflite(server, kind, images, calibration=None):
