@@ -105,7 +105,7 @@ def _lines(flag, required):
     default = flag.default
     if required:
         note = "(required)"
-    elif flag.boolean:
+    elif is_switch:
         note = f"(default: {'on' if default else 'off'})"
     elif default in (None, []):
         note = ""
