@@ -57,7 +57,8 @@ def places(text: str) -> dict[str, str]:
     """{name: value} of where the data lies."""
     found = bindings(text)
     return {name: said for name, said in found.items()
-            if _all(name, found, _is_data)}
+            if _all(name, found, _is_data) and said != "None" and
+            not said.startswith("%")}
 
 
 def check(saved: str, new: str, path: str, *, extends: bool = False) -> dict:
