@@ -78,7 +78,7 @@ def text(shared_module, required=()):
     """What --help prints."""
     about = inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
     # Python joins lines that end with a backslash.
-    about = re.sub(r"(?<=\S) {4,}(?=-)", r" \\\n        ", about)
+    about = re.sub(r"(?<=\S) {4,}(?=-)", r" \\\n      ", about)
     parts = [about]
     shared = flags.FLAGS.flags_by_module_dict().get(shared_module, [])
     for title, found in (("Flags:", own()), ("Flags of all commands:", shared)):

@@ -36,6 +36,7 @@ _SHARED = {  # What a command is about -> those of the flags above it reads.
     "existing run": (*_GIN, "workdir"), "overrides": _GIN}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
+_NOT_BEGUN = "Interrupted before the first step: nothing new was saved."
 _BROKEN_PIPE = 141  # As of a program that SIGPIPE ends.
 _words = None  # What on the command line is no flag, once it is read.
 
@@ -59,6 +60,8 @@ def start(name, about=None, *, required=(), clock=False):
     if name != "__main__":
         return
     terminal.listen()
+    if about == "new run":
+        terminal.on_interrupt(_NOT_BEGUN)
     terminal.set_up(clock=clock)
     try:
         _words = flag_words.parse((*_SHARED[about], _VERBOSE.name),
@@ -88,8 +91,7 @@ def run(main, writes=lambda: True, extends=lambda: None):
     parsed; `extends` says how a run that is there becomes longer, see
     engine.extension.
     """
-    _run(lambda: main(*_setup_new(writes(), extends())),
-         "Interrupted before the first step: nothing new was saved.")
+    _run(lambda: main(*_setup_new(writes(), extends())), _NOT_BEGUN)
 
 
 def run_existing(main):
