@@ -1,0 +1,175 @@
+"""What the lists have in common: gin files as text, and tables of texts.
+
+Nothing here imports TensorFlow, whose import alone takes seconds.
+"""
+
+import difflib
+import json
+import os
+import re
+import shutil
+import sys
+
+from absl import app
+from absl import flags
+
+import tfvit
+
+_JSON = flags.DEFINE_bool("json", False, "Print JSON, everything in it.")
+PACKAGE = os.path.dirname(os.path.abspath(tfvit.__file__))
+# As in tfvit/config.py.
+ROOT = (PACKAGE if os.path.isdir(os.path.join(PACKAGE, "gin")) else
+        os.path.dirname(PACKAGE))
+
+
+class GinFile:
+    """A gin file as text, and those that it includes.
+
+    Attributes:
+      path: from the root, such as gin/data/digits.gin.
+      name: of the file, such as digits.
+      comment: the lines that it begins with, without #.
+      own: what is bound here, {name: text}.
+      bindings: the same with what the included files bind; the last one wins.
+      includes: paths of all files that it includes, at any depth.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.name = os.path.splitext(os.path.basename(path))[0]
+        with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+            text = f.read()
+        comment = re.match(r"(?:#.*\n)*", text)[0]
+        self.comment = [line[1:].removeprefix(" ")
+                        for line in comment.splitlines()]
+        # A value goes on where a line is indented or closes a bracket.
+        joined = re.sub(r"\n(?:[ \t]+|(?=[\])}]))", " ", text[len(comment):])
+        self.own = {
+            name: re.sub(r"\s+#.*", "", value).strip() for name, value in
+            re.findall(r"^([\w./]+) = (.*)$", joined, re.MULTILINE)}
+        included = [GinFile(other) for other in re.findall(
+            r"""^include ['"](.*)['"]""", text, re.MULTILINE)]
+        self.includes, self.bindings = [], {}
+        for other in included:
+            self.includes += [other.path, *other.includes]
+            self.bindings |= other.bindings
+        self.bindings |= self.own
+
+    def says(self, word):
+        """What follows "Word: " in the comment, to the end of its paragraph."""
+        text = "\n".join(self.comment)
+        # A command is indented, and ends it.
+        found = re.search(rf"^{word}: ((?:.|\n(?!  |[A-Z][\w-]*: ))*)", text,
+                          re.MULTILINE)
+        return " ".join(found[1].split()) if found else ""
+
+    def about(self):
+        """The comment before any command and any "Word: ", as one line."""
+        text = "\n".join(self.comment)
+        text = re.split(r"^(?:  |[A-Z]\w*: )", text, maxsplit=1,
+                        flags=re.MULTILINE)[0]
+        return " ".join(text.split())
+
+
+def gin_files(folder):
+    """The files of a folder, such as gin/data, sorted by name."""
+    return [GinFile(f"{folder}/{file}")
+            for file in sorted(os.listdir(os.path.join(ROOT, folder)))
+            if file.endswith(".gin")]
+
+
+def sentence(text):
+    """The first sentence of a text."""
+    return re.split(r"(?<=[^.A-Z]\.)\s", text.strip() + " ", maxsplit=1)[0]
+
+
+def width():
+    """Columns of the terminal; None where nobody looks, and lines may be long.
+    """
+    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def short(text, room):
+    """A text in at most so many characters, with a mark where it was cut."""
+    return text if room is None or len(text) <= room else (
+        text[:max(room - 1, 0)].rstrip() + "…")
+
+
+def aligned(columns, texts, room=None, left=(0,)):
+    """Yields the lines of a table.
+
+    Args:
+      columns: headings.
+      texts: rows of as many texts.
+      room: characters of a line; the last column is cut to it. None for any.
+      left: numbers of the columns that begin at their left.
+    """
+    widths = [max(map(len, column)) for column in zip(columns, *texts)]
+    if room is not None:
+        widths[-1] = max(min(widths[-1], room - sum(widths[:-1]) -
+                             2 * len(widths[:-1])), min(widths[-1], 12))
+    for line in [columns, *texts]:
+        line = [*line[:-1], short(line[-1], widths[-1])]
+        yield "  ".join(
+            cell.ljust(size) if i in left else cell.rjust(size)
+            for i, (cell, size) in enumerate(zip(line, widths))).rstrip()
+
+
+def choose(rows, words, text):
+    """Rows that have all words in their text, or the one so called.
+
+    Args:
+      rows: dicts with a "name".
+      words: what the user asks for.
+      text: row -> the text to look in.
+
+    Raises:
+      ValueError: there is none; says what is called alike.
+    """
+    called = [row for row in rows if [row["name"].lower()] ==
+              [word.lower() for word in words]]
+    found = called or [row for row in rows if all(
+        word.lower() in text(row).lower() for word in words)]
+    if not found:
+        names = {row["name"].rsplit(".", 1)[-1]: row["name"] for row in rows}
+        names |= {row["name"]: row["name"] for row in rows}
+        near = dict.fromkeys(names[name] for name in difflib.get_close_matches(
+            " ".join(words), names, 3, 0.5))
+        raise ValueError(f"Nothing here is called {' '.join(words)!r}." + (
+            f" Did you mean {' or '.join(near)}?" * bool(near)))
+    return found
+
+
+def show(rows, words, *, text, table, details):
+    """Prints rows, or those that words choose, or all about a single one.
+
+    Args:
+      rows: dicts, each with a "name".
+      words: see choose.
+      text: see choose.
+      table: rows -> lines of a table of them.
+      details: row -> lines about one.
+    """
+    found = choose(rows, words, text)
+    if _JSON.value:
+        print(json.dumps(found, indent=1))
+    elif len(found) == 1 and words:
+        print("\n".join(details(found[0])))
+    else:
+        print("\n".join(table(found)))
+
+
+def run(main):
+    """Runs main(argv); what is wrong is a sentence and exit code 1."""
+
+    def guarded(argv):
+        try:
+            main(argv)
+        except ValueError as error:  # Written for the user.
+            sys.exit(str(error))
+        except BrokenPipeError:  # Of `| head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    app.run(guarded)
