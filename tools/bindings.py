@@ -18,6 +18,7 @@ from absl import flags
 
 from . import listing
 from . import signatures
+from . import tables
 
 _ALL = flags.DEFINE_bool(
     "all", False, "Every parameter of every public function and class.")
@@ -136,12 +137,12 @@ def _called():
 
 def table(found):
     """Lines of a table of rows."""
-    room = listing.width()
+    room = tables.width()
     texts = [[row["name"],
-              listing.short("needed" if row["default"] is None else
+              tables.short("needed" if row["default"] is None else
                             row["default"], room and 16), row["about"]]
              for row in found]
-    return listing.aligned(_COLUMNS, texts, room, (0, 1, 2))
+    return tables.aligned(_COLUMNS, texts, room, (0, 1, 2))
 
 
 def details(row):

@@ -35,6 +35,7 @@ from tfvit.storage import errors
 
 from . import image_file
 from . import runs
+from . import tables
 
 _SHEET = flags.DEFINE_string(
     "contact_sheet", None, "PNG to draw images of each class into.")
@@ -207,7 +208,7 @@ def report(splits):
         hidden = len(rows) - 2 * _SHOWN
         rows = [*rows[:_SHOWN], {"class": f"({hidden} more: --report)"},
                 *rows[-_SHOWN:]]
-    yield from runs.aligned(*runs.table(rows))
+    yield from tables.aligned(*runs.table(rows))
     yield ""
     for split in splits:
         found = split.summary()

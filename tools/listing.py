@@ -1,4 +1,4 @@
-"""What the lists have in common: gin files as text, and tables of texts.
+"""What the lists have in common: gin files as text, and words that choose.
 
 Nothing here imports TensorFlow, whose import alone takes seconds.
 """
@@ -7,7 +7,6 @@ import difflib
 import json
 import os
 import re
-import shutil
 import sys
 
 from absl import app
@@ -58,7 +57,7 @@ class GinFile:
     def says(self, word):
         """What follows "Word: " in the comment, to the end of its paragraph."""
         text = "\n".join(self.comment)
-        # A command is indented, and ends it.
+        # It ends before a command, which is indented.
         found = re.search(rf"^{word}: ((?:.|\n(?!  |[A-Z][\w-]*: ))*)", text,
                           re.MULTILINE)
         return " ".join(found[1].split()) if found else ""
@@ -83,63 +82,31 @@ def sentence(text):
     return re.split(r"(?<=[^.A-Z]\.)\s", text.strip() + " ", maxsplit=1)[0]
 
 
-def width():
-    """Columns of the terminal; None where nobody looks, and lines may be long.
-    """
-    if os.environ.get("COLUMNS", "").isdigit() or sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return None
-
-
-def short(text, room):
-    """A text in at most so many characters, with a mark where it was cut."""
-    return text if room is None or len(text) <= room else (
-        text[:max(room - 1, 0)].rstrip() + "…")
-
-
-def aligned(columns, texts, room=None, left=(0,)):
-    """Yields the lines of a table.
-
-    Args:
-      columns: headings.
-      texts: rows of as many texts.
-      room: characters of a line; the last column is cut to it. None for any.
-      left: numbers of the columns that begin at their left.
-    """
-    widths = [max(map(len, column)) for column in zip(columns, *texts)]
-    if room is not None:
-        widths[-1] = max(min(widths[-1], room - sum(widths[:-1]) -
-                             2 * len(widths[:-1])), min(widths[-1], 12))
-    for line in [columns, *texts]:
-        line = [*line[:-1], short(line[-1], widths[-1])]
-        yield "  ".join(
-            cell.ljust(size) if i in left else cell.rjust(size)
-            for i, (cell, size) in enumerate(zip(line, widths))).rstrip()
-
-
 def choose(rows, words, text):
-    """Rows that have all words in their text, or the one so called.
+    """The row of that name, or else those with all words in their names, or
+    else those with all words in their texts.
 
     Args:
       rows: dicts with a "name".
-      words: what the user asks for.
-      text: row -> the text to look in.
+      words: what the user asks for; all rows without any.
+      text: row -> what more to look in.
 
     Raises:
       ValueError: there is none; says what is called alike.
     """
     called = [row for row in rows if [row["name"].lower()] ==
               [word.lower() for word in words]]
-    found = called or [row for row in rows if all(
-        word.lower() in text(row).lower() for word in words)]
-    if not found:
+    for where in (lambda row: row["name"], text):
+        called = called or [row for row in rows if all(
+            word.lower() in where(row).lower() for word in words)]
+    if not called:
         names = {row["name"].rsplit(".", 1)[-1]: row["name"] for row in rows}
         names |= {row["name"]: row["name"] for row in rows}
         near = dict.fromkeys(names[name] for name in difflib.get_close_matches(
             " ".join(words), names, 3, 0.5))
         raise ValueError(f"Nothing here is called {' '.join(words)!r}." + (
             f" Did you mean {' or '.join(near)}?" * bool(near)))
-    return found
+    return called
 
 
 def show(rows, words, *, text, table, details):

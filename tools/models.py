@@ -20,6 +20,7 @@ from absl import flags
 from tfvit.weights import catalogue
 
 from . import listing
+from . import tables
 
 _MEASURE = flags.DEFINE_bool("measure", False, "See above; takes minutes.")
 _COSTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models.json")
@@ -91,7 +92,7 @@ def table(found):
               " ".join(dict.fromkeys(name.split("/")[0] for name in
                                      row["checkpoints"])) or "-"]
              for row in found]
-    yield from listing.aligned(_COLUMNS, texts, listing.width(), (0, 1, 6))
+    yield from tables.aligned(_COLUMNS, texts, tables.width(), (0, 1, 6))
     yield ""
     yield ("GMACs of one image of 224 px, memory to train 32 of them at once "
            "(float32),")

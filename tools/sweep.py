@@ -38,6 +38,7 @@ from tfvit.engine import lock
 from tfvit.evaluators import metrics
 
 from . import runs as runs_lib
+from . import tables
 
 _GRID = flags.DEFINE_multi_string("grid", [], "Settings to try; see above.")
 _DIR = flags.DEFINE_string("dir", None, "Folder of the runs.")
@@ -197,7 +198,7 @@ def report(values, metric):
     winner = best(values, metric)
     rows = [{"": "*" if run == winner else "", **row}
             for run, row in zip(runs, runs_lib.rows(runs, best=False))]
-    yield from runs_lib.aligned(*runs_lib.table(rows))
+    yield from tables.aligned(*runs_lib.table(rows))
     if winner:
         yield f"Best {metric}: {values[winner]:.5g}, {winner}"
 
