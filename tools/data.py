@@ -80,7 +80,8 @@ def _sources():
 def table(found):
     """Lines of a table of rows."""
     texts = [[row["name"], f"{row['classes'] or '-'}", row["get"],
-              " ".join(row["splits"]), tables.brief(row["about"])]
+              " ".join(split.split("_")[-1] for split in row["splits"]),
+              tables.brief(row["about"])]
              for row in found if row["splits"]]
     if texts:
         yield from tables.aligned(_COLUMNS, texts, tables.width(),

@@ -56,8 +56,8 @@ def table(found):
              for row in found]
     yield from tables.aligned(_COLUMNS, texts, tables.width(), (0, 2))
     yield ""
-    yield ("python -m tfvit.train --gin_file=gin/RECIPE.gin    All about one: "
-           "tfvit recipes RECIPE")
+    yield "Train: tfvit train --gin_file=gin/RECIPE.gin"
+    yield "All about one: tfvit recipes RECIPE"
 
 
 def details(row):

@@ -37,7 +37,7 @@ def aligned(columns, texts, room=None, left=(0,)):
     widths = [max(map(len, column)) for column in zip(columns, *texts)]
     if room is not None:
         widths[-1] = max(min(widths[-1], room - sum(widths[:-1]) -
-                             2 * len(widths[:-1])), min(widths[-1], 12))
+                             2 * len(widths[:-1])), min(widths[-1], 10))
     for line in [columns, *texts]:
         line = [*line[:-1], short(line[-1], widths[-1])]
         yield "  ".join(

@@ -1,0 +1,132 @@
+"""The list of bindings against the imported functions, and gin itself."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+
+import pytest
+
+from tfvit import config
+from tools import bindings
+from tools import listing
+from tools import signatures
+
+ROOT = pathlib.Path(config.ROOT)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row["name"]: row for row in bindings.rows()}
+
+
+def _public(module):
+    """(name, object) of the functions and classes that a module defines."""
+    for name, value in vars(module).items():
+        if (not name.startswith("_") and
+                (inspect.isfunction(value) or inspect.isclass(value)) and
+                value.__module__ == module.__name__):
+            yield name, value
+
+
+def _fields(value):
+    """Whether a function, or a class that says its parameters itself."""
+    return inspect.isfunction(value) or not {"__init__", "_fields"}.isdisjoint(
+        vars(value))
+
+
+def test_the_modules_are_those_that_bindings_may_name():
+    assert {name: str(pathlib.Path(path).relative_to(ROOT))
+            for name, path in signatures.modules().items()} == {
+                name: path.replace(".", "/") + ".py"
+                for name, path in config.modules().items()}
+
+
+def test_every_parameter_is_what_python_says_it_is():
+    read = {function["name"]: function["parameters"]
+            for function in signatures.callables()}
+    for short, path in config.modules().items():
+        for name, value in _public(importlib.import_module(path)):
+            parameters = read.pop(f"{short}.{name}")
+            if not _fields(value):
+                assert parameters == []
+                continue
+            expected = inspect.signature(value).parameters
+            assert [p["name"] for p in parameters] == [
+                p for p in expected if expected[p].kind != inspect.Parameter.
+                VAR_KEYWORD]
+            for parameter in parameters:
+                there = expected[parameter["name"]]
+                assert parameter["keyword"] == (
+                    there.kind is inspect.Parameter.KEYWORD_ONLY)
+                assert (parameter["default"] is None) == (
+                    there.default is inspect.Parameter.empty)
+                try:
+                    default = ast.literal_eval(parameter["default"] or "x")
+                except ValueError:
+                    continue  # Computed.
+                assert default == there.default
+    assert not read  # Names of types, made by calls.
+
+
+def test_gin_takes_every_name():
+    names = [row["name"] for row in bindings.rows()]
+    assert len(names) > 300
+    config.parse([], [f"{name} = None" for name in names])
+    with pytest.raises(ValueError):
+        config.parse([], ["optim.sgd.learning_rate = None"])
+
+
+def test_what_gin_files_and_pages_set_is_listed(rows):
+    texts = [path.read_text() for path in (
+        *(ROOT / "gin").rglob("*.gin"), ROOT / "README.md",
+        *(ROOT / "tools").glob("docs/*.md"))]
+    said = set(re.findall(
+        r"^(?:\w+/)*(\w+\.\w+\.\w+|[A-Z_]+) = |"
+        r"gin_bindings=[\"'](?:\w+/)*(\w+\.\w+\.\w+|[A-Z_]+) ?=",
+        "\n".join(texts), re.MULTILINE))
+    said = {a or b for a, b in said} - {"NAME"}
+    assert len(said) > 120
+    assert {name for name in said if name.split(".")[0] != "mine"} <= set(rows)
+
+
+def test_every_name_is_explained(rows):
+    assert [name for name, row in rows.items() if not row["about"]] == []
+    assert "learning rate" in rows["optim.sgd.lr"]["about"]
+    assert rows["optim.sgd.lr"]["default"] is None
+    assert rows["optim.sgd.momentum"]["default"] == "0.9"
+    # Said at schedules.cosine.
+    assert rows["schedules.stair.warmup_steps"]["about"] == (
+        rows["schedules.cosine.warmup_steps"]["about"])
+    assert rows["experiment.Experiment.strategy"]["default"] == (
+        "strategies.auto")
+    assert "vit.vit.num_classes" in rows["NUM_CLASSES"]["about"]
+
+
+@pytest.mark.parametrize("name", [
+    "schedules.cosine.base", "optim.sgd.total_steps", "pipeline.train.source",
+    "classification.Classification.model", "layers.MlpBlock.mlp_dim",
+    "checkpoint.Checkpoints.keep", "cache.path.storage"])
+def test_what_others_give_is_not_listed(rows, name):
+    assert name not in rows
+    assert name in {row["name"] for row in bindings.rows(everything=True)}
+
+
+def test_the_tables_of_exceptions_name_what_there_is():
+    every = [row["name"] for row in bindings.rows(everything=True)]
+    for key, names in bindings._GIVEN.items():
+        for name in names.split():
+            assert any(row.startswith(f"{key}.") and row.endswith(f".{name}")
+                       for row in every), (key, name)
+    for start in (*bindings._CHOICES, *bindings._MACHINERY):
+        assert any(row.startswith(start) for row in every), start
+
+
+@pytest.mark.parametrize("word, meant", [
+    ("totl_steps", "experiment.Experiment.total_steps"),
+    ("optim.sgd.lrr", "optim.sgd.lr"),
+    ("vit.vit.patchsize", "vit.vit.patch_size")])
+def test_a_misspelt_name_is_guessed(rows, word, meant):
+    with pytest.raises(ValueError, match=re.escape(meant)):
+        listing.choose(list(rows.values()), [word], lambda row: row["name"])
