@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit import experiment
+from tfvit.engine import settable
 
 OLD = """
 from __gin__ import dynamic_registration
@@ -119,11 +120,11 @@ def test_a_run_without_its_config_says_so(tmp_path, caplog):
 
 def test_short_names_are_of_one_module_each():
     names = collections.Counter(
-        path.stem for package in config._PACKAGES
+        path.stem for package in settable.PACKAGES
         for path in (pathlib.Path(config.__file__).parent / package).rglob(
             "*.py") if path.stem != "__init__")
     assert [name for name, count in names.items() if count > 1] == []
-    assert names.keys() | {"experiment"} == config.modules().keys()
+    assert names.keys() | {"experiment"} == settable.modules().keys()
 
 
 def test_a_config_is_found_beside_any_working_directory(tmp_path, monkeypatch):

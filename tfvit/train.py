@@ -7,12 +7,15 @@ and nothing is trained or written.
 from absl import flags
 
 from tfvit import launch
-from tfvit import trainer
-from tfvit.engine import dry_run
 
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Build and trace the run, print its size, FLOPs, memory "
     "and what it would load, and stop. Writes nothing.")
+
+launch.start(__name__, "new run", required=("gin_file",), clock=True)
+
+from tfvit import trainer
+from tfvit.engine import dry_run
 
 
 def main(exp, workdir):

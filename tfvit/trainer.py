@@ -12,6 +12,7 @@ from tfvit.data import pipeline
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
 from tfvit.engine import actions
+from tfvit.engine import banner
 from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
@@ -49,6 +50,7 @@ def train(exp, workdir):
 
 def _train(run, workdir, chief):
     exp = run.exp
+    banner.log(run, workdir)
     if chief and run.source.class_names:
         path = os.path.join(workdir, "labels.txt")
         with errors.writing(path, "Choose another --workdir."):
@@ -71,7 +73,13 @@ def _train(run, workdir, chief):
         if exp.init:
             exp.init(run.model)
         run.state.start_averages()
-    train_log.log_parameters(run.params)
+    table = train_log.parameters(run.params)
+    logging.debug("Parameters:\n%s", table)
+    if chief and not restored:
+        path = os.path.join(workdir, "parameters.txt")
+        with errors.writing(path, "Choose another --workdir."):
+            with tf.io.gfile.GFile(path, "w") as f:
+                f.write(f"{table}\n")
     if not strategies.same_everywhere(run.strategy, run.state.step.numpy()):
         raise ValueError(
             f"Not all workers take {workdir} to be at step "

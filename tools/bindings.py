@@ -16,12 +16,19 @@ import re
 
 from absl import flags
 
+from tfvit import launch
+
+_JSON = flags.DEFINE_bool("json", False, "Print JSON, with everything in it.")
+_ALL = flags.DEFINE_bool(
+    "all", False, "Every parameter of every public function and class.")
+
+launch.start(__name__)
+
+from tfvit.engine import settable
+
 from . import listing
 from . import signatures
 from . import tables
-
-_ALL = flags.DEFINE_bool(
-    "all", False, "Every parameter of every public function and class.")
 
 # What whoever calls gives: whether a function is called that way, its module
 # and the parameters.
@@ -121,7 +128,7 @@ def _macros(files):
 def _called():
     """{module.function} that tfvit's own code calls."""
     found = set()
-    for path in glob.glob(os.path.join(listing.PACKAGE, "**", "*.py"),
+    for path in glob.glob(os.path.join(settable.PACKAGE, "**", "*.py"),
                           recursive=True):
         module = os.path.basename(path)[:-3]
         with open(path, encoding="utf-8") as f:
@@ -157,10 +164,10 @@ def details(row):
     yield f"--gin_bindings=\"{row['name']} = {value}\""
 
 
-def main(argv):
-    listing.show(rows(_ALL.value), argv[1:], text=lambda row: row["name"],
-                 table=table, details=details)
+def main(words):
+    listing.show(rows(_ALL.value), words, as_json=_JSON.value, table=table,
+                 details=details, text=lambda row: row["name"])
 
 
 if __name__ == "__main__":
-    listing.run(main)
+    launch.run_words(main)

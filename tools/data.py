@@ -11,6 +11,14 @@ that is known; `by hand` needs files that you download; `yours` needs a path.
 import os
 import re
 
+from absl import flags
+
+from tfvit import launch
+
+_JSON = flags.DEFINE_bool("json", False, "Print JSON, with everything in it.")
+
+launch.start(__name__)
+
 from . import listing
 from . import signatures
 from . import tables
@@ -126,10 +134,11 @@ def details(row):
            f" --gin_bindings=\"AUGREG = 'S_16'\"{macros}{classes}")
 
 
-def main(argv):
-    listing.show(rows(), argv[1:], table=table, details=details,
+def main(words):
+    listing.show(rows(), words, as_json=_JSON.value, table=table,
+                 details=details,
                  text=lambda row: f"{row['name']} {row['get']} {row['about']}")
 
 
 if __name__ == "__main__":
-    listing.run(main)
+    launch.run_words(main)

@@ -3,22 +3,14 @@
 Nothing here imports TensorFlow, whose import alone takes seconds.
 """
 
-import difflib
 import json
 import os
 import re
-import sys
 
-from absl import app
-from absl import flags
+from tfvit.engine import settable
+from tfvit.storage import spelling
 
-import tfvit
-
-_JSON = flags.DEFINE_bool("json", False, "Print JSON, everything in it.")
-PACKAGE = os.path.dirname(os.path.abspath(tfvit.__file__))
-# As in tfvit/config.py.
-ROOT = (PACKAGE if os.path.isdir(os.path.join(PACKAGE, "gin")) else
-        os.path.dirname(PACKAGE))
+ROOT = settable.ROOT
 
 
 class GinFile:
@@ -102,41 +94,28 @@ def choose(rows, words, text):
     if not called:
         names = {row["name"].rsplit(".", 1)[-1]: row["name"] for row in rows}
         names |= {row["name"]: row["name"] for row in rows}
-        near = dict.fromkeys(names[name] for name in difflib.get_close_matches(
-            " ".join(words), names, 3, 0.5))
+        near = dict.fromkeys(names[name] for name in
+                             spelling.near(" ".join(words), names))
         raise ValueError(f"Nothing here is called {' '.join(words)!r}." + (
             f" Did you mean {' or '.join(near)}?" * bool(near)))
     return called
 
 
-def show(rows, words, *, text, table, details):
+def show(rows, words, *, as_json, text, table, details):
     """Prints rows, or those that words choose, or all about a single one.
 
     Args:
       rows: dicts, each with a "name".
       words: see choose.
+      as_json: whether to print JSON, which holds everything.
       text: see choose.
       table: rows -> lines of a table of them.
       details: row -> lines about one.
     """
     found = choose(rows, words, text)
-    if _JSON.value:
+    if as_json:
         print(json.dumps(found, indent=1))
     elif len(found) == 1 and words:
         print("\n".join(details(found[0])))
     else:
         print("\n".join(table(found)))
-
-
-def run(main):
-    """Runs main(argv); what is wrong is a sentence and exit code 1."""
-
-    def guarded(argv):
-        try:
-            main(argv)
-        except ValueError as error:  # Written for the user.
-            sys.exit(str(error))
-        except BrokenPipeError:  # Of `| head`.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-    app.run(guarded)

@@ -17,12 +17,18 @@ import re
 
 from absl import flags
 
+from tfvit import launch
+
+_JSON = flags.DEFINE_bool("json", False, "Print JSON, with everything in it.")
+_MEASURE = flags.DEFINE_bool("measure", False, "See above; takes minutes.")
+
+launch.start(__name__)
+
 from tfvit.weights import catalogue
 
 from . import listing
 from . import tables
 
-_MEASURE = flags.DEFINE_bool("measure", False, "See above; takes minutes.")
 _COSTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models.json")
 _COLUMNS = ("model", "is", "params", "GMACs", "memory", "ImageNet",
             "checkpoints")
@@ -134,16 +140,16 @@ def _gib(number):
     return f"{number / 2**30:.1f} GiB"
 
 
-def main(argv):
+def main(words):
     if _MEASURE.value:
         from . import measured  # Imports TensorFlow.
         files = [{"name": file.name} for file in
                  listing.gin_files("gin/models")]
         measured.update([file["name"] for file in listing.choose(
-            files, argv[1:], lambda file: file["name"])])
-    listing.show(rows(), argv[1:], text=lambda row: row["name"], table=table,
-                 details=details)
+            files, words, lambda file: file["name"])])
+    listing.show(rows(), words, as_json=_JSON.value, table=table,
+                 details=details, text=lambda row: row["name"])
 
 
 if __name__ == "__main__":
-    listing.run(main)
+    launch.run_words(main)

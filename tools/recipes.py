@@ -12,6 +12,14 @@ or what its word says; its source is in the file's comment.
 
 import re
 
+from absl import flags
+
+from tfvit import launch
+
+_JSON = flags.DEFINE_bool("json", False, "Print JSON, with everything in it.")
+
+launch.start(__name__)
+
 from . import listing
 from . import tables
 
@@ -68,10 +76,11 @@ def details(row):
         yield f"includes {path}"
 
 
-def main(argv):
-    listing.show(rows(), argv[1:], table=table, details=details,
+def main(words):
+    listing.show(rows(), words, as_json=_JSON.value, table=table,
+                 details=details,
                  text=lambda row: f"{row['name']} {row['about']}")
 
 
 if __name__ == "__main__":
-    listing.run(main)
+    launch.run_words(main)

@@ -11,22 +11,17 @@ argument is a run's directory or a folder of such.
 """
 
 import base64
-import difflib
 import html
 import io
 import json
 import math
 import os
-import sys
 import textwrap
 
 from absl import app
 from absl import flags
 
-from tfvit.evaluators import metrics
-
-from . import runs as runs_lib
-from . import tables
+from tfvit import launch
 
 _PNG = flags.DEFINE_string("png", None, "File to draw learning curves into.")
 _HTML = flags.DEFINE_string("html", None, "Page to write: table and curves.")
@@ -40,6 +35,15 @@ _METRIC = flags.DEFINE_string(
     "metric", None, "Metric of the best run (default: that of "
     "Experiment.best_metric, else val/accuracy, else the first).")
 _JSON = flags.DEFINE_bool("json", False, "Print all of it as JSON.")
+
+launch.start(__name__)
+
+from tfvit.evaluators import metrics
+from tfvit.storage import spelling
+
+from . import runs as runs_lib
+from . import tables
+
 _SIDE_BY_SIDE = 2  # Curves.
 _CELL = 24  # Characters of a setting; names of checkpoints are long.
 _STYLE = """body { font: 14px sans-serif; margin: 2em }
@@ -141,7 +145,7 @@ def known(name, rows):
         other.split("/")[-1] == name]
     if len(found) == 1:
         return found[0]
-    near = found or difflib.get_close_matches(name, names, 3)
+    near = found or spelling.near(name, names)
     raise ValueError(f"{name!r} is not one of the columns: "
                      f"{', '.join(names)}." + (
                          f" Did you mean {' or '.join(near)}?" if near else ""))
@@ -251,34 +255,31 @@ def _unfinished(rows, states, metric, room):
     return tables.aligned(columns, texts, room, (0, 1, len(columns) - 1))
 
 
-def main(argv):
-    if not argv[1:]:
+def main(words):
+    if not words:
         raise app.UsageError("Say which runs: their directories.")
-    try:
-        runs = runs_lib.find(argv[1:])
-        rows = list(runs_lib.rows(runs, _BEST.value))
-        if _JSON.value:
-            print(json.dumps([
-                {**row, **dict(zip(("state", "at", "of", "why"),
-                                   runs_lib.state(run)))}
-                for run, row in zip(runs, rows)], indent=1))
-        else:
-            metric = deciding(runs, rows, _METRIC.value)
-            print("\n".join(report(runs, rows, metric, sort=_SORT.value,
-                                   columns=_COLUMNS.value)))
-        if _PNG.value or _HTML.value:
-            picture = io.BytesIO()
-            draw(picture, runs)
-        if _PNG.value:
-            with open(_PNG.value, "wb") as f:
-                f.write(picture.getvalue())
-        if _HTML.value:
-            columns, texts = runs_lib.table(rows)
-            with open(_HTML.value, "w", encoding="utf-8") as f:
-                f.write(page(columns, texts, picture.getvalue()))
-    except (ValueError, OSError) as error:  # Written for the user.
-        sys.exit(str(error))
+    runs = runs_lib.find(words)
+    rows = list(runs_lib.rows(runs, _BEST.value))
+    if _JSON.value:
+        print(json.dumps([
+            {**row, **dict(zip(("state", "at", "of", "why"),
+                               runs_lib.state(run)))}
+            for run, row in zip(runs, rows)], indent=1))
+    else:
+        metric = deciding(runs, rows, _METRIC.value)
+        print("\n".join(report(runs, rows, metric, sort=_SORT.value,
+                               columns=_COLUMNS.value)))
+    if _PNG.value or _HTML.value:
+        picture = io.BytesIO()
+        draw(picture, runs)
+    if _PNG.value:
+        with open(_PNG.value, "wb") as f:
+            f.write(picture.getvalue())
+    if _HTML.value:
+        columns, texts = runs_lib.table(rows)
+        with open(_HTML.value, "w", encoding="utf-8") as f:
+            f.write(page(columns, texts, picture.getvalue()))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_words(main)

@@ -3,26 +3,11 @@
 
 import ast
 import functools
-import os
 import re
 
+from tfvit.engine import settable
+
 from . import listing
-
-# As in tfvit/config.py.
-_FOLDERS = ("data", "distribute", "engine", "evaluators", "models", "optimize",
-            "weights")
-
-
-@functools.lru_cache(maxsize=None)
-def modules():
-    """{short name: path of the file} of what bindings may name."""
-    found = {"experiment": os.path.join(listing.PACKAGE, "experiment.py")}
-    for part in _FOLDERS:
-        for folder, _, files in os.walk(os.path.join(listing.PACKAGE, part)):
-            for file in sorted(files):
-                if file.endswith(".py") and file != "__init__.py":
-                    found[file[:-3]] = os.path.join(folder, file)
-    return found
 
 
 @functools.lru_cache(maxsize=None)
@@ -36,8 +21,8 @@ def callables():
                         given, "keyword": whether by name alone, "about"}]}]
     """
     found = []
-    for module, path in sorted(modules().items()):
-        with open(path, encoding="utf-8") as f:
+    for module in sorted(settable.modules()):
+        with open(settable.path(module), encoding="utf-8") as f:
             tree = ast.parse(f.read())
         aliases = {alias.asname: alias.name for node in tree.body
                    if isinstance(node, ast.ImportFrom)

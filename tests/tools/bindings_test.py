@@ -10,6 +10,7 @@ import re
 import pytest
 
 from tfvit import config
+from tfvit.engine import settable
 from tools import bindings
 from tools import listing
 from tools import signatures
@@ -36,19 +37,12 @@ def _fields(value):
         vars(value))
 
 
-def test_the_modules_are_those_that_bindings_may_name():
-    assert {name: str(pathlib.Path(path).relative_to(ROOT))
-            for name, path in signatures.modules().items()} == {
-                name: path.replace(".", "/") + ".py"
-                for name, path in config.modules().items()}
-
-
 def test_every_parameter_is_what_python_says_it_is():
     read = {}
     for function in signatures.callables():
         module, name = function["name"].split(".")
         read.setdefault(module, {})[name] = function["parameters"]
-    for short, path in config.modules().items():
+    for short, path in settable.modules().items():
         module = importlib.import_module(path)
         assert _public(module) <= read.get(short, {}).keys()
         for name, parameters in read.get(short, {}).items():

@@ -31,6 +31,9 @@ def build(exp, *, strategy=None, training=True):
     Raises:
       ValueError: the experiment cannot work with these devices.
     """
+    if training:
+        with tf.Graph().as_default():  # Nothing there touches a device.
+            exp.optimizer(exp.total_steps).lr(0)  # Checks the schedule.
     strategy = strategy or exp.strategy()
     # These are of the process: TensorFlow has no setting of a model for them.
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)

@@ -57,7 +57,9 @@ class Stop:
     def _note(self, number, frame):
         del frame
         if self._signal == "SIGINT" == signal.Signals(number).name:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(
+                "Ended at once by a second Ctrl-C. The same command continues "
+                "from the last checkpoint.")
         self._signal = signal.Signals(number).name
         logging.info("%s: saving after this step.", self._signal)
 

@@ -5,6 +5,9 @@ several, the all-reduce stands between two compiled functions, because XLA
 cannot compile a collective for replicas of MirroredStrategy.
 """
 
+import time
+
+from absl import logging
 import tensorflow as tf
 
 from tfvit.data.images import decoding
@@ -137,7 +140,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         state.step.assign_add(1)
         return metrics
 
-    names = []
+    names, since = [], []
 
     @tf.function
     def train(iterator, n):
@@ -154,10 +157,18 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     def train_dict(iterator, n):
         table = train(iterator, tf.constant(n, tf.int32))  # [n, metrics]
+        if since:  # XLA compiles when it is first called.
+            logging.info("Compiled in %.1f s.", time.monotonic() - since.pop())
+            since.clear()
         return dict(zip(names, tf.unstack(table, num=len(names), axis=1)))
 
-    train_dict.trace = lambda iterator: train.get_concrete_function(
-        iterator, tf.TensorSpec([], tf.int32))
+    def trace(iterator):
+        logging.info("Compiling the step ...")
+        since.append(time.monotonic())
+        return train.get_concrete_function(iterator,
+                                           tf.TensorSpec([], tf.int32))
+
+    train_dict.trace = trace
     train_dict.names = names
     return train_dict
 
