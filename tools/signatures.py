@@ -70,12 +70,11 @@ def _parameters(node):
 
 def _fields(node, doc):
     """Those of a dataclass or named tuple."""
-    made = [ast.unparse(part).split("(")[0] for part in
-            (*node.decorator_list, *node.bases)]
-    if not {"dataclasses.dataclass", "NamedTuple"} & set(made):
+    made = " ".join(ast.unparse(part) for part in
+                    (*node.decorator_list, *node.bases))
+    if not re.search(r"\b(dataclass|NamedTuple)\b", made):
         return []
-    return [_parameter(part.target.id, part.value, "NamedTuple" not in made,
-                       doc)
+    return [_parameter(part.target.id, part.value, "kw_only=True" in made, doc)
             for part in node.body if isinstance(part, ast.AnnAssign)]
 
 
