@@ -122,13 +122,13 @@ def details(row):
     yield ""
     macros = "".join(f" \\\n    --gin_bindings=\"{name} = ...\""
                      for name in row["needed"])
-    yield ("python -m tools.check_data "
+    yield ("tfvit check_data "
            f"--gin_file={row['file']}{macros}")
     if "coco" in row["name"] or "captions" in row["name"]:
         return
     classes = "" if row["classes"] else (
         " \\\n    --gin_bindings=\"NUM_CLASSES = ...\"")
-    yield ("python -m tfvit.train --gin_file=gin/recipes/augreg.gin "
+    yield ("tfvit train --gin_file=gin/recipes/augreg.gin "
            f"--gin_file={row['file']} \\\n    --workdir=runs/"
            f"{os.path.basename(row['name'])}"
            f" --gin_bindings=\"AUGREG = 'S_16'\"{macros}{classes}")

@@ -123,7 +123,7 @@ def details(row):
         yield f"checkpoint   {name}"
     if row["checkpoints"]:
         yield ""
-        yield f"python -m tools.inspect_npz {row['checkpoints'][0]}"
+        yield f"tfvit inspect_npz {row['checkpoints'][0]}"
 
 
 def _collections(names):

@@ -8,12 +8,64 @@ lines say which command does each part.
 """
 
 import os
+import threading
+import time
 
 from absl import flags
+from absl import logging
+
+from tfvit import launch
+
+
+class Pulse:
+    """Says that work goes on where nothing else has been said for a while.
+
+    Args:
+      seconds: that may pass in silence.
+      out: prints a line.
+    """
+
+    def __init__(self, seconds, out):
+        self._seconds, self._out = seconds, out
+        self._spoke = self._start = time.monotonic()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def heard(self, record=None):
+        """Takes note that something was said; lets log records pass."""
+        del record
+        self._spoke = self._start = time.monotonic()
+        return True
+
+    def _beat(self):
+        while True:
+            time.sleep(self._seconds / 8)
+            now = time.monotonic()
+            if now - self._spoke >= self._seconds:
+                self._spoke = now
+                self._out(f"  ... {now - self._start:.0f} s")
+
+
+def _say(*lines):
+    """Prints at once, in order with what training logs to stderr."""
+    if _pulse:
+        _pulse.heard()
+    for line in lines:
+        print(line, flush=True)
+
+
+_pulse = None
+
+if __name__ == "__main__":
+    flags.FLAGS.set_default("gin_file", ["gin/digits.gin"])
+    launch.start(__name__, "new run")
+    _pulse = Pulse(8.0, lambda line: print(line, flush=True))
+    logging.get_absl_handler().addFilter(_pulse.heard)
+    _say("2/4 Train a small ViT on 1,438 handwritten digits (first TensorFlow "
+         "starts) ...")
+
 import numpy as np
 import tensorflow as tf
 
-from tfvit import launch
 from tfvit import trainer
 from tfvit.data.datasets import sources
 from tfvit.inference import finished
@@ -69,17 +121,17 @@ def main(exp, workdir):
     scores = trainer.train(exp, workdir)["test"]
     _say(f"  {100 * scores['accuracy']:.1f} % of {scores['examples']} digits "
          f"that it never saw are read right, after {exp.total_steps:,} steps.",
-         f"  {workdir}/ has config.gin, metrics.jsonl, labels.txt, checkpoints/",
+         f"  {workdir}/: config.gin, metrics.jsonl, labels.txt, checkpoints/",
          "", "3/4 Export the best checkpoint for TensorFlow Serving ...")
     version = export(workdir, os.path.join(workdir, "export"))
-    _say(f"  {version}/", "", f"4/4 Predict: the export reads {_SHOWN} files")
+    _say(f"  {version}/: a SavedModel, preprocessing included", "", f"4/4 Predict: the export reads {_SHOWN} files")
     written = write_images(os.path.join(workdir, "examples"))
     width = 2 * written[0][1].shape[1]
     answers = read(os.path.dirname(version), [file for file, _ in written])
     for line in drawn([np.asarray(pixels) for _, pixels in written]):
         _say(f"  {line}".rstrip())
     _say("  " + "   ".join(f"{name} ({share:.0f} %)".center(width)
-                           for name, share in answers),
+                           for name, share in answers).rstrip(),
          f"  {os.path.dirname(written[0][0])}/", "", *_next(workdir))
 
 
@@ -97,12 +149,5 @@ Try next (after `source .venv/bin/activate`; `tfvit --help` lists all commands):
   tfvit data""".splitlines()
 
 
-def _say(*lines):
-    """Prints at once, in order with what training logs to stderr."""
-    for line in lines:
-        print(line, flush=True)
-
-
 if __name__ == "__main__":
-    flags.FLAGS.set_default("gin_file", ["gin/digits.gin"])
     launch.run(main)

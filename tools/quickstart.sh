@@ -9,5 +9,4 @@ EXTRAS=digits
 source "$(dirname "$0")/venv.sh"
 echo "  tfvit is in .venv: source .venv/bin/activate"
 echo
-echo "2/4 Train: TensorFlow starts, a few seconds ..."
 exec "$PYTHON" -m tools.quickstart --workdir="${1:-runs/digits}"

@@ -1,5 +1,6 @@
 """The quickstart, short: train, export and predict in one process."""
 
+import queue
 import re
 
 import numpy as np
@@ -13,6 +14,14 @@ def test_digits_are_drawn_side_by_side():
     ink = np.array([[0, 255], [128, 0]])
     assert list(quickstart.drawn([ink, ink.T])) == [
         "  @@     ++", "++     @@  "]
+
+
+def test_silence_is_broken_only_where_nothing_is_said():
+    said = queue.Queue()
+    pulse = quickstart.Pulse(0.2, said.put)
+    assert said.get(timeout=5).startswith("  ... ")
+    said.get(timeout=5)
+    assert pulse.heard(record="any")  # As a filter it lets records pass.
 
 
 @pytest.mark.slow
