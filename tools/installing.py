@@ -31,6 +31,15 @@ class Progress:
         self.packages = None
         self.doing = "finding out what is needed"
 
+    def count(self, done):
+        """How many packages are there, of how many; "" before that is known."""
+        if not self.packages:
+            return ""
+        there = done()
+        # tfvit itself is built when all others are there.
+        return (f" {there} of {self.packages}" if there < self.packages else
+                f" the last of {self.packages}")
+
     def take(self, line):
         """Takes a line of pip's; returns what is to be printed, or ""."""
         found = re.match(r"\s*Downloading (?:\S*/)?([\w.]+?)-\d\S* "
@@ -82,9 +91,8 @@ def run(words, done, out=print):
         text = progress.take(line)
         now = time.monotonic()
         if not text and now - spoke > _QUIET:
-            count = (f" {done()} of {progress.packages}"
-                     if progress.packages else "")
-            text = f"  {now - start:3.0f} s: {progress.doing}{count}"
+            text = (f"  {now - start:3.0f} s: {progress.doing}"
+                    f"{progress.count(done)}")
         if text:
             out(text)
             spoke = now

@@ -1,4 +1,4 @@
-"""One table of many runs, their learning curves, and a page with both:
+"""Compares runs in one table, with learning curves and a page of both:
 
     python -m tools.results runs/* --png=curves.png --html=results.html
     python -m tools.results runs --sort=val/accuracy --columns=val/accuracy,lr
