@@ -78,7 +78,7 @@ def text(shared_module, required=()):
     """What --help prints."""
     about = inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
     # Python joins lines that end with a backslash.
-    about = re.sub(r"(?<=\S) {4,}(?=-)", r" \\\n        ", about)
+    about = re.sub(r"(?<=\S) {4,}(?=-)", r" \\\n      ", about)
     parts = [about]
     shared = flags.FLAGS.flags_by_module_dict().get(shared_module, [])
     for title, found in (("Flags:", own()), ("Flags of all commands:", shared)):
@@ -100,7 +100,8 @@ def _lines(flag, required):
              "multi int": "NUMBER"}.get(flag.flag_type(), "TEXT")
     if getattr(flag.parser, "enum_values", None):
         value = "|".join(flag.parser.enum_values)
-    head = (f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={value}")
+    is_switch = flag.boolean and "|" not in value
+    head = f"--[no]{flag.name}" if is_switch else f"--{flag.name}={value}"
     default = flag.default
     if required:
         note = "(required)"

@@ -36,6 +36,7 @@ _SHARED = {  # What a command is about -> those of the flags above it reads.
     "existing run": (*_GIN, "workdir"), "overrides": _GIN}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
+_NOT_BEGUN = "Interrupted before the first step: nothing new was saved."
 _BROKEN_PIPE = 141  # As of a program that SIGPIPE ends.
 _words = None  # What on the command line is no flag, once it is read.
 
@@ -59,6 +60,8 @@ def start(name, about=None, *, required=(), clock=False):
     if name != "__main__":
         return
     terminal.listen()
+    if about == "new run":
+        terminal.on_interrupt(_NOT_BEGUN)
     terminal.set_up(clock=clock)
     try:
         _words = flag_words.parse((*_SHARED[about], _VERBOSE.name),
@@ -81,14 +84,14 @@ def _saved(about):
     return [path] * os.path.isfile(path)
 
 
-def run(main, writes=lambda: True):
+def run(main, writes=lambda: True, extends=lambda: None):
     """Parses gin, then calls main(exp, workdir) for a new run.
 
     The config is saved in the workdir if `writes` says so, once flags are
-    parsed.
+    parsed; `extends` says how a run that is there becomes longer, see
+    engine.extension.
     """
-    _run(lambda: main(*_setup_new(writes())),
-         "Interrupted before the first step: nothing new was saved.")
+    _run(lambda: main(*_setup_new(writes(), extends())), _NOT_BEGUN)
 
 
 def run_existing(main):
@@ -198,22 +201,30 @@ def _experiment():
     return config.make(experiment.Experiment)
 
 
-def _setup_new(writes):
+def _setup_new(writes, extends):
     text = _parse_flags()
-    from tfvit import config
     from tfvit.distribute import cluster
     from tfvit.engine import checkpoint
+    from tfvit.engine import extension
     from tfvit.engine import lock
+    from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
     workdir = os.path.expanduser(_WORKDIR.value or
                                  os.path.join("runs", stem))
+    steps = checkpoint.steps(workdir)
+    history, is_new = extension.bindings(
+        text, run_config.saved(workdir), max(steps, default=None), extends)
+    if history:
+        text = _parse_flags(history)
     exp = _experiment()
+    if is_new:
+        extension.check(exp, extends)
     if writes:
         first = cluster.is_first(os.environ.get("TF_CONFIG"))
         if first:  # Who comes second must not change config.gin.
             lock.take(workdir)
-        config.save(text, workdir, started=checkpoint.steps(workdir),
-                    keep=not first)
+        run_config.save(text, workdir, started=steps, keep=not first,
+                        extends=bool(extends))
     logging.debug("Config:\n%s", text)
     return exp, workdir
 

@@ -47,5 +47,5 @@ def _classes(config):
         with tf.Graph().as_default():
             # A copy resolves Gin's references.
             return len(copy.deepcopy(source)().class_names) or None
-    except (AttributeError, NotImplementedError, RuntimeError):
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return None
