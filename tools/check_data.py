@@ -48,6 +48,7 @@ from tfvit.storage import files
 
 from . import image_file
 from . import runs
+from . import tables
 
 _TILES = 64  # Of the contact sheet.
 _SHOWN = 20  # Lines of each list in the terminal.
@@ -212,7 +213,7 @@ def report(splits):
         hidden = len(rows) - 2 * _SHOWN
         rows = [*rows[:_SHOWN], {"class": f"({hidden} more: --report)"},
                 *rows[-_SHOWN:]]
-    yield from runs.aligned(*runs.table(rows))
+    yield from tables.aligned(*runs.table(rows))
     yield ""
     for split in splits:
         found = split.summary()
