@@ -79,8 +79,10 @@ def test_versions_are_never_overwritten(tmp_path):
     assert write(tmp_path) == str(tmp_path / "8")
     assert write(tmp_path, step=100) == str(tmp_path / "100")
     assert write(tmp_path) == str(tmp_path / "101")
-    assert write(tmp_path, step=0) == str(tmp_path / "1")
-    assert saved.versions(tmp_path) == [1, 7, 8, 100, 101]
+    # Lower steps, too: a server would go on with the older one.
+    assert write(tmp_path, step=1) == str(tmp_path / "102")
+    assert write(tmp_path, step=0) == str(tmp_path / "103")
+    assert saved.versions(tmp_path) == [7, 8, 100, 101, 102, 103]
     assert (tmp_path / "7" / "saved_model.pb").read_bytes() == before
 
 
