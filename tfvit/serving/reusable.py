@@ -30,12 +30,12 @@ class Reusable(tf.__internal__.tracking.AutoTrackable):
             return tf.cast(call(images * 2.0 - 1.0, training), tf.float32)
 
         self._reused = tf.function(reused, autograph=False)
-        self._images = tf.TensorSpec([None, *shape], tf.float32, "images")
+        self._spec = tf.TensorSpec([None, *shape], tf.float32, "images")
 
     def make_callable(self):
         """Traces `__call__`, for the SavedModel."""
         for training in (False, True):
-            self._reused.get_concrete_function(self._images, training=training)
+            self._reused.get_concrete_function(self._spec, training=training)
         self.__call__ = self._reused
 
     def __call__(self, images, training=False):
