@@ -28,16 +28,9 @@ import re
 from absl import app
 from absl import flags
 from absl import logging
-import numpy as np
-import tensorflow as tf
 
-from tfvit import experiment
 from tfvit import launch
-from tfvit.inference import finished
-from tfvit.inference import image_files
-from tfvit.serving import convert
-from tfvit.serving import images as images_lib
-from tfvit.serving import saved
+from tfvit.serving import formats
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
@@ -52,7 +45,7 @@ _SIGNATURES = flags.DEFINE_list(
     "signatures", [], "Only these, also examples and base64, which are not there "
     "else (default: all others).")
 _MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels", images_lib.MAX_PIXELS, "Larger images are refused, and those "
+    "max_pixels", formats.MAX_PIXELS, "Larger images are refused, and those "
     "that take as much to decode.", lower_bound=1)
 _CALL = flags.DEFINE_enum(
     "call", "logits", ("logits", "features"), "What the loaded SavedModel gives "
@@ -62,14 +55,17 @@ _PROBABILITIES = flags.DEFINE_bool(
 _LABELS = flags.DEFINE_string(
     "labels", None, "File of class names, imagenet2012 or imagenet21k.")
 _WARMUP = flags.DEFINE_multi_integer(
-    "warmup", [1, 8], "Batch size to warm up; repeat for more; 0 for none.",
+    "warmup", [1, 2, 4, 8],
+    "Batch size to warm up; repeat for more; 0 for none.",
     lower_bound=0)
-_PRECISION = flags.DEFINE_enum(
-    "precision", None, experiment.PRECISIONS, "Default: that of the run.")
+_PRECISION = flags.DEFINE_string(
+    "precision", None, "float32, mixed_bfloat16 or mixed_float16 (default: "
+    "that of the run).")
 _JIT = flags.DEFINE_bool(
-    "jit", False, "Compile with XLA, anew for each batch size.")
+    "jit", False, "Compile with XLA, anew for each batch size; what is printed "
+    "says what the server needs.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "savedmodel", ("savedmodel", *convert.FORMATS), "What to write.")
+    "format", "savedmodel", ("savedmodel", *formats.FILES), "What to write.")
 _SAMPLES = flags.DEFINE_multi_string(
     "samples", [], "Images, folders or patterns: to compare other formats on, "
     "and, half of them, to find the ranges of tflite_int8, which needs 100 or "
@@ -77,6 +73,18 @@ _SAMPLES = flags.DEFINE_multi_string(
 _MIN_SAME_CLASS = flags.DEFINE_float(
     "min_same_class", 0.9, "Share of --samples that must get the same class "
     "from the file as from the original.", lower_bound=0.0, upper_bound=1.0)
+
+launch.start(__name__, "existing run", required=("out",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.inference import finished
+from tfvit.inference import image_files
+from tfvit.serving import convert
+from tfvit.serving import howto
+from tfvit.serving import saved
+
 _MAX_SAMPLES = 200  # For each of the two uses.
 _MIN_SAMPLES = 10
 _ONE_CLASS = 0.9  # Share of the model's answers, which are not all right.
@@ -89,7 +97,7 @@ def main(words):
     where = _NPZ.value or launch.workdir()
     load = functools.partial(finished.load, where, labels=_LABELS.value,
                              checkpoint=_CHECKPOINT.value,
-                             overrides=launch.overrides())
+                             overrides=launch.overrides(), trust=launch.trust())
     if _FORMAT.value == "savedmodel":
         _export_saved_model(load(precision=_PRECISION.value))
     else:
@@ -219,13 +227,13 @@ def _export_saved_model(trained):
         top_k=_TOP_K.value, jit=_JIT.value, max_pixels=_MAX_PIXELS.value,
         only=_SIGNATURES.value, reuse=_CALL.value)
     path = saved.write(
-        server, out=_OUT.value, step=trained.step, class_names=trained.class_names,
-        config=trained.config, record={**trained.record(), "jit": _JIT.value},
+        server, out=_OUT.value, step=trained.step,
+        class_names=trained.class_names, config=trained.config,
+        record={**trained.record(), "jit": _JIT.value,
+                "max_pixels": _MAX_PIXELS.value},
         model_name=name, warmup_batches=batches)
-    print(f"Wrote {path}\n\n"
-          f"{saved.serving_help(_OUT.value, name, batches or [8])}")
+    print(f"Wrote {path}\n\n{howto.text(path, name, batches)}")
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("out")
     launch.run_words(main)

@@ -28,6 +28,7 @@ from tests.serving import files_test
 from tests.serving import samples
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.serving import formats
 from tfvit.serving import images as images_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def reader(ops):
     shape = tf.function(apply, autograph=False).get_concrete_function(
         tf.TensorSpec([], tf.string)).structured_outputs.shape
     shape = shape if shape.is_fully_defined() else [224, 224, shape[-1]]
-    read = images_lib.Reader(ops, tuple(shape), images_lib.MAX_PIXELS)
+    read = images_lib.Reader(ops, tuple(shape), formats.MAX_PIXELS)
     return tf.function(read, autograph=False, input_signature=[
         tf.TensorSpec([None], tf.string)])
 

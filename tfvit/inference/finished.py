@@ -28,6 +28,7 @@ from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
 from tfvit.storage import files
 from tfvit.weights import published
+from tfvit.weights import sidecar
 
 _TEXTS = 256  # Embedded at a time.
 
@@ -100,7 +101,7 @@ def _value_range(ops):
 
 
 def load(where, *, checkpoint="last", labels=None, precision=None,
-         overrides=((), ())):
+         overrides=((), ()), trust=False):
     """Builds a model and loads its weights.
 
     Args:
@@ -112,6 +113,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         the catalogue's files, else numbers.
       precision: see experiment.Experiment; None for the run's.
       overrides: (gin files, bindings) that change its config.
+      trust: whether a run's config may name what is not tfvit's own.
 
     Raises:
       ValueError, OSError: it cannot be loaded, says why.
@@ -119,7 +121,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     where = os.path.expanduser(where)
     is_run = tf.io.gfile.isdir(where)
     if is_run:
-        exp, config = experiment.of_run(where, overrides)
+        exp, config = experiment.of_run(where, overrides, trust=trust)
     else:
         files, bindings = published.gin_of(where, overrides[1])
         exp, config = experiment.from_config([*files, *overrides[0]],
@@ -160,6 +162,7 @@ def facts(exp, model, workdir):
              "patch_grid": getattr(image_model, "image_grid", None)}
     if image_model is model:
         known["link"] = naming.link(exp)
+        known["architecture"] = _architecture(exp)
         path = os.path.join(workdir, "labels.txt")
         if tf.io.gfile.exists(path):
             known["class_names"] = class_names_lib.read(path)
@@ -176,6 +179,19 @@ def facts(exp, model, workdir):
         known["value_range"] = _value_range([*ops, *exp.device_ops])
     return {name: value for name, value in known.items()
             if value not in (None, [])}
+
+
+def _architecture(exp):
+    """{gin name: value} of the model, or None where it is not of plain values.
+    """
+    last = decoding.op_name(exp.model)
+    function = next((name for name in sidecar.ARCHITECTURES
+                     if name.endswith(f".{last}")), None)
+    settings = config_lib.settings(exp.model)
+    if function is None or not all(map(sidecar.is_plain, settings.values())):
+        return None
+    return {f"{function}.{name}": value
+            for name, value in sorted(settings.items())}
 
 
 def _evaluator(exp, model, *stand_ins):

@@ -4,11 +4,15 @@ Each file is run once, and its logits compared with the Keras model's, on images
 that did not make it.
 """
 
+import contextlib
+import os
+import sys
+import tempfile
+
 from absl import logging
 import numpy as np
 import tensorflow as tf
 
-FORMATS = ("tflite", "tflite_float16", "tflite_int8", "onnx")
 _OPSET = 17  # ONNX; the first with LayerNormalization.
 # Largest difference of logits, in shares of the largest logit. Half precision
 # keeps 11 bits; int8 depends on the model, so that what counts is the class.
@@ -21,7 +25,7 @@ def convert(server, kind, images, *, calibration=None, labels=None,
 
     Args:
       server: a signatures.Server with float32 computations.
-      kind: one of FORMATS. float16 stores weights in half precision; int8
+      kind: one of formats.FILES. float16 stores weights in half precision; int8
         weights and, where TensorFlow Lite can, activations. Input and output
         are float32 always.
       images: float32 [N, H, W, 3] in [-1, 1], to compare on.
@@ -38,11 +42,12 @@ def convert(server, kind, images, *, calibration=None, labels=None,
       ImportError: tf2onnx or onnxruntime is missing.
     """
     expected = server.logits(tf.constant(images))["logits"].numpy()
-    if kind == "onnx":
-        data, logits = _onnx(server, images, probabilities)
-    else:
-        data, logits = _tflite(server, kind, images, calibration,
-                               probabilities)
+    with _hushed():
+        if kind == "onnx":
+            data, logits = _onnx(server, images, probabilities)
+        else:
+            data, logits = _tflite(server, kind, images, calibration,
+                                   probabilities)
     report = {
         "images": len(images),
         "max_difference": float(np.abs(logits - expected).max()),
@@ -65,6 +70,29 @@ def convert(server, kind, images, *, calibration=None, labels=None,
             f"{report['same_class']:.1%} of {len(images)} images get the same "
             f"class from both, less than {min_same_class:.1%} ({report}).")
     return data, report
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Keeps back what is written to stderr inside; shows it if that fails.
+
+    The converters' C++ code has dozens of lines for their authors, which no
+    setting turns off.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _function(server, probabilities):

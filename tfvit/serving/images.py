@@ -9,7 +9,6 @@ from tfvit.data.images import effort
 from tfvit.data.images import headers
 from tfvit.data.images import ops as ops_lib
 
-MAX_PIXELS = 50_000_000  # What a photo may have, unless something else is said.
 _UNREADABLE = 1  # See _problems.
 UNREADABLE = "Not an image that can be decoded, or cut short."
 TOO_LARGE = "The image has more than {:,} pixels."

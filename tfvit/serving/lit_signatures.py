@@ -6,6 +6,7 @@ Python needs `import tensorflow_text`; TensorFlow Serving has its ops.
 
 import tensorflow as tf
 
+from tfvit.serving import formats
 from tfvit.serving import images as images_lib
 from tfvit.serving import reusable
 
@@ -29,7 +30,7 @@ class Server(reusable.Reusable):
       ValueError: an op is random.
     """
 
-    def __init__(self, *, model, ops, tokenizer, max_pixels=images_lib.MAX_PIXELS,
+    def __init__(self, *, model, ops, tokenizer, max_pixels=formats.MAX_PIXELS,
                  jit=False, only=()):
         self.image_shape = tuple(model.img.input_shape[1:])
         super().__init__(model=model, call=model.embed_images,

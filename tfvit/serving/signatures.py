@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import attention
+from tfvit.serving import formats
 from tfvit.serving import images as images_lib
 from tfvit.serving import reusable
 
@@ -37,7 +38,7 @@ class Server(reusable.Reusable):
     """
 
     def __init__(self, *, model, ops, class_names, top_k=5, link="softmax",
-                 max_pixels=images_lib.MAX_PIXELS, jit=False, only=(),
+                 max_pixels=formats.MAX_PIXELS, jit=False, only=(),
                  reuse="logits"):
         if len(model.inputs) != 1 or len(model.input_shape) != 4:
             raise ValueError(f"The model {model.name!r} takes "
