@@ -8,11 +8,14 @@ import json
 from absl import flags
 
 from tfvit import launch
-from tfvit.engine import build
-from tfvit.engine import checkpoint
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
+
+launch.start(__name__, "existing run", required=("workdir",))
+
+from tfvit.engine import build
+from tfvit.engine import checkpoint
 
 
 def main(exp, workdir):

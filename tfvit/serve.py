@@ -15,15 +15,10 @@ import signal
 import socket
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from absl import app
 from absl import flags
-from absl import logging
-import tensorflow as tf
 
-from tfvit.server import configs
-from tfvit.server import models as models_lib
+from tfvit import launch
 
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines "
@@ -51,23 +46,26 @@ _MAX_REQUEST_MB = flags.DEFINE_float(
     lower_bound=0.0)
 _GRACE = 30  # Seconds that running requests have to finish.
 
+launch.start(__name__)
 
-def main(argv):
+import tensorflow as tf
+
+from tfvit.server import configs
+from tfvit.server import models as models_lib
+
+
+def main(words):
     try:
         from tfvit.server import app as app_lib
         import uvicorn
     except ImportError as error:
-        sys.exit(f"tfvit serve needs another package ({error}): "
-                 "pip install tfvit[server]")
-    logging.set_verbosity(logging.INFO)
-    try:
-        models = models_lib.Models(_reader(argv[1:]), poll=_POLL.value,
-                                   config_poll=_CONFIG_POLL.value)
-        batches = _batches()
-        listener = _listen()
-        models.start()
-    except (ValueError, OSError, tf.errors.OpError) as error:
-        sys.exit(str(error))
+        raise ImportError(f"tfvit serve needs another package ({error}): "
+                          "pip install tfvit[server]") from error
+    models = models_lib.Models(_reader(words), poll=_POLL.value,
+                               config_poll=_CONFIG_POLL.value)
+    batches = _batches()
+    listener = _listen()
+    models.start()
     made = app_lib.make(models, batches=batches,
                         max_bytes=int(_MAX_REQUEST_MB.value * 2**20))
     # uvicorn raises it again once it has stopped.
@@ -119,4 +117,4 @@ def _listen():
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_words(main)

@@ -19,15 +19,8 @@ import sys
 import tempfile
 
 from absl import flags
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.inference import finished
-from tfvit.serving import howto
-from tfvit.serving import saved
-
-from . import load_generator
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run or published name.")
@@ -41,6 +34,17 @@ _EXPORTS = {"float32": (None, False), "xla": (None, True),
             "bfloat16": ("mixed_bfloat16", False)}  # Precision, XLA.
 _SIZES = [1, 2, 4, 8]
 _NAME = "bench"
+
+launch.start(__name__, "overrides", required=("model",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.inference import finished
+from tfvit.serving import howto
+from tfvit.serving import saved
+
+from . import load_generator
 
 
 def files(count):
@@ -151,5 +155,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("model")
     launch.run_words(main)

@@ -176,8 +176,7 @@ class Grpc:
         ) if tls else grpc.insecure_channel(address, unlimited)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-    def request(self, signature, images, texts=()):
-        """See Rest."""
+    def request(self, signature, images, texts=()):  # As of Rest.
         request = self._predict_pb2.PredictRequest()
         request.model_spec.name = self._model
         request.model_spec.signature_name = signature
@@ -191,8 +190,7 @@ class Grpc:
                     self._tf.make_tensor_proto(list(values)))
         return request
 
-    def send(self, request):
-        """See Rest."""
+    def send(self, request):  # As of Rest.
         try:
             outputs = self._stub.Predict(request, self._timeout,
                                          metadata=self._metadata).outputs
@@ -293,6 +291,8 @@ def main(argv):
                 print(json.dumps(summary(name, outputs, texts)))
     except (OSError, ServingError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def write_file(data, *, kind, out, step, class_names, config, record):
 
     Args:
       data: bytes of the file.
-      kind: one of convert.FORMATS.
+      kind: one of formats.FILES.
       out, step, class_names, config, record: see write.
 
     Returns:
