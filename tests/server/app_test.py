@@ -4,6 +4,7 @@ from concurrent import futures
 import gzip
 import http.client
 import shutil
+import time
 
 from google.protobuf import json_format
 import numpy as np
@@ -223,6 +224,35 @@ def test_images_of_different_sizes_form_batches_of_their_own(batched):
 
     with futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(30)))
+
+
+def test_labels_follow_the_file_and_a_broken_one_changes_nothing(folder,
+                                                                tmp_path):
+    file = tmp_path / "models.config"
+
+    def write(label):
+        text = (f"model_config_list {{ config {{ name: 'toy' base_path: "
+                f"'{folder}' version_labels {{ key: '{label}' value: 3 }} }} }}")
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").rename(file)
+
+    def wait_for(url, code):
+        end = time.monotonic() + 60
+        while toys.call(url)[0] != code:
+            assert time.monotonic() < end
+
+    write("stable")
+    with toys.serving(lambda: configs.models(file.read_text(), "models.config"),
+                      config_poll=0.01) as address:
+        labels = f"{address}/v1/models/toy/labels"
+        assert toys.call(f"{labels}/stable")[0] == 200
+        write("canary")
+        wait_for(f"{labels}/canary", 200)
+        assert toys.call(f"{labels}/stable")[0] == 400
+        file.write_text("rubbish")
+        assert toys.call(f"{labels}/canary")[0] == 200
+        write("stable")
+        wait_for(f"{labels}/stable", 200)
 
 
 def swap(folder, asked, clients, tmp_path):
