@@ -1,4 +1,4 @@
-"""The command: what it refuses, how it ends, and what an export prints of it."""
+"""The command: what it refuses, how it ends, what an export prints of it."""
 
 import http.client
 import json

@@ -56,8 +56,9 @@ from tfvit.server import models as models_lib
 
 def main(words):
     try:
-        from tfvit.server import app as app_lib
         import uvicorn
+
+        from tfvit.server import app as app_lib
     except ImportError as error:
         raise ImportError(f"tfvit serve needs another package ({error}): "
                           "pip install tfvit[server]") from error
