@@ -60,7 +60,8 @@ def export(kind, out):
     """Writes out/1, the model as `kind` of _EXPORTS has it."""
     precision, jit = _EXPORTS[kind]
     trained = finished.load(_MODEL.value, precision=precision,
-                            overrides=launch.overrides())
+                            overrides=launch.overrides(),
+                            trust=launch.trust())
     saved.write(trained.server(jit=jit), out=out, step=1, config=trained.config,
                 class_names=trained.class_names, record=trained.record(),
                 model_name=_NAME, warmup_batches=_SIZES)
@@ -85,7 +86,7 @@ def serve(kind, folder):
     """A context of the address of a server."""
     if kind == "flask":
         return process("-c", f"from {__package__} import flask_app; "
-                       f"flask_app.main({_MODEL.value!r})")
+                       f"flask_app.main({_MODEL.value!r}, {launch.trust()!r})")
     batching = os.path.join(folder, "batching.txt")
     with open(batching, "w", encoding="utf-8") as f:
         f.write(howto.batching(_SIZES))

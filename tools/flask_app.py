@@ -12,16 +12,16 @@ from tfvit.inference import finished
 _TOP_K = 5
 
 
-def make(model):
+def make(model, trust):
     """The app: POST / takes a file's bytes, gives the classes with scores.
 
     Args:
-      model: as finished.load takes it.
+      model, trust: as finished.load takes them.
     """
     import flask
     from PIL import Image
 
-    trained = finished.load(model)
+    trained = finished.load(model, trust=trust)
     height, width = trained.model.input_shape[1:3]
     app = flask.Flask(__name__)
 
@@ -44,12 +44,12 @@ def make(model):
     return app
 
 
-def main(model):
+def main(model, trust):
     """Serves on any port of this machine until the process ends."""
     import logging
 
     from werkzeug import serving
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # A line a request.
-    server = serving.make_server("127.0.0.1", 0, make(model), threaded=True)
+    server = serving.make_server("127.0.0.1", 0, make(model, trust), threaded=True)
     print(f"Serving on http://127.0.0.1:{server.port}", flush=True)
     server.serve_forever()
