@@ -50,6 +50,7 @@ def main(model, trust):
 
     from werkzeug import serving
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # A line a request.
-    server = serving.make_server("127.0.0.1", 0, make(model, trust), threaded=True)
+    server = serving.make_server("127.0.0.1", 0, make(model, trust),
+                                 threaded=True)
     print(f"Serving on http://127.0.0.1:{server.port}", flush=True)
     server.serve_forever()
