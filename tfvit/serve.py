@@ -1,8 +1,9 @@
 """Serves an export over TensorFlow Serving's REST API, without Docker:
 
-    tfvit serve exports/b16
-    tfvit serve exports/b16 --enable_batching --batching_parameters_file=b.txt
-    tfvit serve --model_config_file=models.config
+    python -m tfvit.serve exports/b16
+    python -m tfvit.serve exports/b16 --enable_batching \
+        --batching_parameters_file=tools/serving/batching.txt
+    python -m tfvit.serve --model_config_file=tools/serving/models.config
 
 Needs `pip install tfvit[server]`. For laptops and tests; tools/docs/deploy.md
 says when to take TensorFlow Serving instead. What both take is called the same.
