@@ -6,16 +6,9 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit.data import class_names as class_names_lib
-from tfvit.data.images import decoding
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import sidecar
-
-
-def link(exp):
-    """What makes probabilities of logits."""
-    return ("sigmoid" if decoding.op_name(exp.loss) == "sigmoid_xent" else
-            "softmax")
 
 
 def of_file(path, num_classes):
