@@ -142,7 +142,7 @@ class Classification:
     def measure(self, rows):
         """What `run` returns, of what `rows` did."""
         values = {name: float(np.mean(rows[name], dtype=np.float64))
-                  for name in ("accuracy", "top5_accuracy", "loss")
+                  for name in ("accuracy", "loss", "top5_accuracy")
                   if name in rows}
         values["examples"] = len(rows["number"])
         values |= {k: rows[k] for k in ("corrupt",) if k in rows}

@@ -1,14 +1,17 @@
 """Charts of what a classifier gets right and wrong, as PNG."""
 
 import io
+import re
 
+from absl import logging
 import numpy as np
 
 from tfvit.inference import figures
 
 MATRIX = 40  # Classes, at most, of a matrix that can be read.
 WORST = 30  # Pairs of classes, of more.
-_NAME = 24  # Signs of a class's name, at most.
+SMALL = 14  # Classes of a matrix that leaves place beside it.
+_NAME = 26  # Signs of a class's name, at most.
 
 
 def confusion(pairs, class_names, support):
@@ -47,11 +50,11 @@ def reliability(bins):
                                        height_ratios=(4, 1))
         accuracy, confidence = map(np.nan_to_num,
                                    (bins.accuracy, bins.confidence))
-        upper.bar(left, accuracy, color="#3b76af", edgecolor="white",
+        upper.bar(left, accuracy, color="#8db8e0", edgecolor="white",
                   label="accuracy", **shape)
-        upper.bar(left, confidence - accuracy, bottom=accuracy,
-                  color="#d9534f55", edgecolor="#d9534f", hatch="//",
-                  linewidth=0.5, label="gap to the confidence", **shape)
+        upper.bar(left, confidence - accuracy, bottom=accuracy, color="none",
+                  edgecolor="#c9302c", hatch="////", linewidth=0.8,
+                  label="gap to the confidence", **shape)
         upper.plot([0, 1], [0, 1], "--", color="black", linewidth=1,
                    label="as sure as right")
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right",
@@ -66,9 +69,15 @@ def reliability(bins):
 
 def _drawable(class_names):
     """Short names; of those whose signs no font here has, their numbers."""
-    return [figures.shortened(name, _NAME) if good else f"class {i}"
-            for i, (name, good) in enumerate(zip(
-                class_names, figures.drawable(class_names)))]
+    good = figures.drawable(class_names)
+    if not all(good):
+        logging.info("Charts show %d of %d classes by their numbers, from 0: no "
+                     "font here has all signs of their names.",
+                     len(good) - sum(good), len(good))
+    # A WordNet number says nothing to people.
+    return [figures.shortened(re.sub(r"^n\d{8} ", "", name), _NAME) if has
+            else f"class {i}"
+            for i, (name, has) in enumerate(zip(class_names, good))]
 
 
 def _matrix(pairs, names, support):

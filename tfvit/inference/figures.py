@@ -58,7 +58,7 @@ def _fonts(signs):
     missing -= _signs(font_manager.findfont(_FONT))
     for font in font_manager.fontManager.ttflist if missing else ():
         has = missing & _signs(font.fname)
-        if has:
+        if has and "Last Resort" not in font.name:  # Which has but boxes.
             chosen.append(font.name)
             missing -= has
     return chosen, frozenset(missing)
@@ -102,6 +102,7 @@ def sheet(path, images, captions, *, columns=6, inches=2.0):
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
+            axis.set_anchor("N")
         for axis, image, caption in zip(axes.flat, images, captions):
             if image is not None:
                 image = np.asarray(image)

@@ -82,9 +82,9 @@ def measure(name, evaluator, poll=lambda: None):
     labels = rows["label"], rows["predicted"], len(evaluator.class_names)
     found = per_class.figures(*labels)
     bins = calibration.bins(rows["score"], rows["accuracy"])
-    notes = [f"{count} examples {why}." for count, why in (
-        (corrupt, "do not decode and are left out"),
-        (len(missing) - corrupt, "have no label and are left out")) if count]
+    notes = [f"Left out: {count} {why}." for count, why in (
+        (corrupt, "that cannot be decoded"),
+        (len(missing) - corrupt, "without a label")) if count]
     return Split(
         name=name, class_names=per_class.names(evaluator.class_names),
         files=[paths.shown(every[i]) for i in rows["number"]], rows=rows,

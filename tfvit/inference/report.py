@@ -99,7 +99,8 @@ def _old(directory):
     if tf.io.gfile.exists(path):
         try:
             with tf.io.gfile.GFile(path) as f:
-                return list(json.load(f)["files"])
+                return [name for name in json.load(f)["files"]
+                        if ".." not in name and not os.path.isabs(name)]
         except (ValueError, KeyError, TypeError):
             pass  # It is of something else.
     elif not tf.io.gfile.exists(directory) or (
@@ -175,7 +176,7 @@ def _files(split):
     found = {
         "per_class.csv": _csv(
             ["class", "precision", "recall", "f1", "support"],
-            ([split.class_names[i], *figures_of(split, i),
+            ([split.class_names[i], *_figures(split, i),
               split.figures["support"][i]]
              for i in range(len(split.class_names)))),
         "confusion.csv": _csv(
@@ -192,7 +193,7 @@ def _files(split):
     return found
 
 
-def figures_of(split, i, digits="{:.6g}".format):
+def _figures(split, i, digits="{:.6g}".format):
     """Precision, recall and F1 of a class as texts, "" where there is none."""
     values = (split.figures[k][i] for k in ("precision", "recall", "f1"))
     return ["" if math.isnan(value) else digits(value) for value in values]
@@ -202,7 +203,9 @@ def _predictions(split):
     """(columns, lines) of what the model makes of each example."""
     columns = ["file", "label", "predicted", "score", "correct", "label_score"]
     rows = split.rows
-    top5 = "top5_accuracy" in rows
+    top5 = rows.get("top5_accuracy")  # None with five classes or fewer.
+    if top5 is not None:
+        columns.append("in_top5")
 
     def lines():
         for i, file in enumerate(split.files):
@@ -210,9 +213,9 @@ def _predictions(split):
                    split.class_names[rows["predicted"][i]],
                    f"{rows['score'][i]:.6g}", int(rows["accuracy"][i]),
                    f"{rows['label_score'][i]:.6g}",
-                   *[int(rows["top5_accuracy"][i])] * top5]
+                   *([] if top5 is None else [int(top5[i])])]
 
-    return [*columns, *["in_top5"] * top5], lines()
+    return columns, lines()
 
 
 def _csv(columns, lines):
@@ -229,10 +232,10 @@ def _sheet(split):
         label, guess = (split.class_names[split.rows[k][i]]
                         for k in ("label", "predicted"))
         captions.append("\n".join([
-            figures.shortened(os.path.basename(split.files[i]), 34),
-            f"is {figures.shortened(label, 31)}",
+            figures.shortened(os.path.basename(split.files[i]), 30),
+            f"is {figures.shortened(label, 27)}",
             f"{100 * split.rows['score'][i]:.1f} % "
-            f"{figures.shortened(guess, 26)}"]))
+            f"{figures.shortened(guess, 22)}"]))
     file = io.BytesIO()
     figures.sheet(file, [tile for _, tile in split.mistakes], captions)
     return file.getvalue()
@@ -247,7 +250,7 @@ def _text(split):
         if name in known)
     yield from split.notes
     order = split.worst_first()
-    three = functools.partial(figures_of, split, digits="{:.3f}".format)
+    three = functools.partial(_figures, split, digits="{:.3f}".format)
     lines = [["class", "precision", "recall", "f1", "support"], *(
         [figures.shortened(split.class_names[i], 40),
          *(text or "-" for text in three(i)),
@@ -261,9 +264,11 @@ def _text(split):
         yield (f"... and {len(order) - _SHOWN} classes with a better F1 in "
                f"{split.name}/per_class.csv")
     label, guess, count = split.confused()
+    if len(count):
+        yield "Most frequent mistakes:"
     for i, j, n in list(zip(label, guess, count))[:5]:
-        yield (f"{n} of {split.figures['support'][i]} {split.class_names[i]} "
-               f"are taken for {split.class_names[j]}")
+        yield (f"  {n} of {split.figures['support'][i]}  "
+               f"{split.class_names[i]} -> {split.class_names[j]}")
 
 
 def _width(text):

@@ -7,6 +7,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from tfvit.inference import charts as charts_lib
+from tfvit.inference import figures
+
 _CLASSES = 1_000  # Rows of a table, at most.
 _PAIRS = 30
 _LABELS = {
@@ -29,22 +32,26 @@ h1 { font-size: 1.5rem; margin: .5rem 0 } h2 { margin: 2.5rem 0 .5rem;
   padding-top: 1rem; border-top: 2px solid var(--line) } h3 { margin: 2rem 0 .5rem }
 p { margin: .5rem 0 } .faint, figcaption, th { color: var(--faint) }
 .numbers, .tiles { display: grid; gap: .6rem; margin: 1rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)) }
+  grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
 .numbers div { background: var(--card); border-radius: .5rem; padding: .5rem .8rem }
 .numbers b { display: block; font-size: 1.35rem }
 .numbers span { font-size: .85rem; color: var(--faint) }
 img { max-width: 100%; height: auto } img.chart { border-radius: .3rem }
 .wide, .rows { overflow-x: auto } .rows { max-height: 34rem; overflow-y: auto }
+.one .wide img { max-width: none } .one .rows { max-width: 46rem }
 .two { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)) }
 table { border-collapse: collapse; width: 100% }
 th { position: sticky; top: 0; background: var(--back); font-weight: 600 }
-th, td { padding: .25rem .6rem; text-align: right; overflow-wrap: normal;
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line) }
-td.name, th.name { text-align: left; overflow-wrap: anywhere; min-width: 6rem }
-td.share { background: linear-gradient(var(--bar) 0 0) no-repeat right }
+td.name, th.name { text-align: left; white-space: normal; min-width: 5rem }
+td.share { background: linear-gradient(var(--bar) 0 0) no-repeat left;
+  min-width: 4.6rem }
+@media (max-width: 40rem) { table { font-size: .85rem }
+  th, td { padding: .25rem .35rem } }
 figure { margin: 0; background: var(--card); border-radius: .5rem; padding: .5rem;
-  font-size: .85rem; line-height: 1.35 }
+  font-size: .8rem; line-height: 1.35 }
 figure div { aspect-ratio: 1; display: grid; place-items: center }
 figure img { width: 100%; max-height: 100%; object-fit: contain }
 img.small { image-rendering: pixelated }
@@ -77,7 +84,7 @@ def page(title, step, splits, files):
 def _section(anchor, split, files):
     values = {**split.metrics, **split.averages}
     numbers = "".join(
-        f"<div><b>{_number(values[name])}</b><span>{label}</span></div>"
+        f"<div><b>{_number(name, values[name])}</b><span>{label}</span></div>"
         for name, label in _LABELS.items() if values.get(name) is not None)
     notes = "".join(f"<p>{_text(note)}</p>" for note in split.notes)
     if split.skipped:
@@ -86,19 +93,22 @@ def _section(anchor, split, files):
     charts = {name: _image(files[f"{split.name}/{name}.png"], name,
                            kind="chart")
               for name in ("confusion", "reliability")}
+    beside = "two" if len(split.class_names) <= charts_lib.SMALL else "one"
     return f"""
 <h2 id="{anchor}">{_text(split.name)}</h2>
 <div class="numbers">{numbers}</div>
 {notes}
 <h3>What is taken for what</h3>
-<div class="wide">{charts["confusion"]}</div>
-{_pairs(split)}
+<div class="{beside}"><div class="wide">{charts["confusion"]}</div>
+<div>{_pairs(split)}</div></div>
 <h3>Each class, the worst first</h3>
 {_classes(split)}
 <h3>Is it as often right as it is sure?</h3>
-<p class="faint">Where bars end below the line, the model is surer than it should
-be. The calibration error is the mean distance, over 15 bins.</p>
-<div>{charts["reliability"]}</div>
+<div class="two"><div>{charts["reliability"]}</div>
+<p class="faint">Examples are sorted into 15 bins by the probability of what is
+predicted. Where a bar ends below the line, the model is surer than it is right;
+above, it could be surer. The calibration error is the mean distance from the
+line, each bin counting as often as it has examples.</p></div>
 <h3>Mistakes of which it was most certain</h3>
 {_mistakes(split)}
 <p class="faint">Beside this page, in {_text(split.name)}/: predictions.csv with
@@ -114,7 +124,7 @@ def _pairs(split):
             for i, j, n in list(zip(label, guess, count))[:_PAIRS]]
     more = len(count) - len(rows)
     note = f"<p class=faint>and {more:,} more kinds of mistakes</p>" * (more > 0)
-    return _table(["true class", "taken for", "examples", "of the class"], rows,
+    return _table(["true class", "taken for", "examples", "share"], rows,
                   names=2) + note
 
 
@@ -133,7 +143,7 @@ def _classes(split):
 def _mistakes(split):
     tiles = []
     for i, pixels in split.mistakes:
-        label, guess = (_text(split.class_names[split.rows[key][i]])
+        label, guess = (_short(split.class_names[split.rows[key][i]])
                         for key in ("label", "predicted"))
         file = split.files[i]
         image = "" if pixels is None else _image(
@@ -141,7 +151,7 @@ def _mistakes(split):
             kind="small" if max(pixels.shape) < 64 else "photo")
         tiles.append(
             f'<figure title="{_text(file)}"><div>{image}</div><figcaption>'
-            f"{_text(os.path.basename(file))}<br>is <b>{label}</b><br>"
+            f"{_short(os.path.basename(file))}<br>is <b>{label}</b><br>"
             f'<span class="bad">{100 * split.rows["score"][i]:.1f} % {guess}'
             "</span></figcaption></figure>")
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else (
@@ -166,13 +176,19 @@ def _share(value):
             f'100%">{100 * value:.1f} %</td>')
 
 
-def _number(value):
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+def _number(name, value):
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if name in ("loss", "ece") else f"{100 * value:.2f} %"
 
 
 def _image(content, name, kind):
     return (f'<img class="{kind}" alt="{_text(name)}" src="data:image/png;'
             f'base64,{base64.b64encode(content).decode()}">')
+
+
+def _short(name):
+    return _text(figures.shortened(name, 40))
 
 
 def _text(value):
