@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit import experiment
+from tfvit.engine import run_config
+from tfvit.engine import settable
 
 OLD = """
 from __gin__ import dynamic_registration
@@ -67,10 +69,10 @@ def test_a_run_of_an_earlier_version_may_go_on(tmp_path):
                       "from tfvit.data import")
     assert old.count("from tfvit import") == 4
     (tmp_path / "config.gin").write_text(old)
-    config.save(new, str(tmp_path), started=True)
+    run_config.save(new, str(tmp_path), started=True)
     with pytest.raises(ValueError, match="-optim.adamw.lr = 0.002\n"
                        "\\+optim.adamw.lr = 0.1\nTo continue"):
-        config.save(config.parse(["gin/digits.gin"], ["optim.adamw.lr = 0.1"]),
+        run_config.save(config.parse(["gin/digits.gin"], ["optim.adamw.lr = 0.1"]),
                     str(tmp_path), started=True)
     assert (tmp_path / "config.gin").read_text() == old
 
@@ -86,10 +88,10 @@ def test_a_list_in_another_order_is_another_config(value, tmp_path):
         config.parse(["gin/digits.gin"], [f"pipeline.train.ops = {ops}"])
         for ops in (ops, value))
     assert "\\\n" in first  # A value of several lines.
-    config.save(first, str(tmp_path), started=False)
-    config.save(first, str(tmp_path), started=True)
+    run_config.save(first, str(tmp_path), started=False)
+    run_config.save(first, str(tmp_path), started=True)
     with pytest.raises(ValueError, match="-pipeline.train.ops = .*\n\\+pip"):
-        config.save(other, str(tmp_path), started=True)
+        run_config.save(other, str(tmp_path), started=True)
 
 
 def test_a_module_of_ones_own_keeps_its_name(tmp_path, monkeypatch):
@@ -113,17 +115,17 @@ def test_gin_files_may_lie_where_tensorflow_reads():
 
 def test_a_run_without_its_config_says_so(tmp_path, caplog):
     caplog.set_level("WARNING", logger="absl")
-    config.save("a = 1\n", str(tmp_path), started=True)
+    run_config.save("a = 1\n", str(tmp_path), started=True)
     assert "config.gin is missing" in caplog.text
 
 
 def test_short_names_are_of_one_module_each():
     names = collections.Counter(
-        path.stem for package in config._PACKAGES
+        path.stem for package in settable.PACKAGES
         for path in (pathlib.Path(config.__file__).parent / package).rglob(
             "*.py") if path.stem != "__init__")
     assert [name for name, count in names.items() if count > 1] == []
-    assert names.keys() | {"experiment"} == config.modules().keys()
+    assert names.keys() | {"experiment"} == settable.modules().keys()
 
 
 def test_a_config_is_found_beside_any_working_directory(tmp_path, monkeypatch):

@@ -14,8 +14,10 @@ import os
 import runpy
 import sys
 
+from tfvit.storage import spelling
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_COMMANDS = ("train", "evaluate", "export", "predict", "benchmark")
+_COMMANDS = ("train", "evaluate", "export", "predict", "serve", "benchmark")
 
 
 def _tools():
@@ -66,8 +68,9 @@ def main():
         return
     commands = _commands()
     if words[0] not in commands:
-        sys.exit(f"tfvit: there is no command {words[0]!r}, only: "
-                 f"{', '.join(commands)}.")
+        sys.exit(f"tfvit: there is no command {words[0]!r}." +
+                 (spelling.did_you_mean(words[0], commands) or
+                  f" There are: {', '.join(commands)}."))
     module, _ = commands[words[0]]
     sys.path.insert(0, os.getcwd())  # As `python -m` does: for own modules.
     if module.startswith("tools."):

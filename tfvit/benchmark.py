@@ -12,13 +12,8 @@ import time
 
 from absl import flags
 from absl import logging
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.distribute import strategies
-from tfvit.engine import build
-from tfvit.engine import dry_run
 
 _BATCH = flags.DEFINE_integer(
     "batch", None, "Images a step over all replicas, if not the run's.")
@@ -31,6 +26,15 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 _OUT = flags.DEFINE_string("out", None, "Also write the JSON to this file.")
 _PROFILE = flags.DEFINE_string(
     "profile", None, "Directory for a TensorBoard trace of a few train steps.")
+
+launch.start(__name__, "config", required=("gin_file",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.distribute import strategies
+from tfvit.engine import build
+from tfvit.engine import dry_run
 
 
 def measure(exp, *, steps, matmul=None, profile=None):
@@ -80,7 +84,7 @@ def measure(exp, *, steps, matmul=None, profile=None):
         with tf.profiler.experimental.Profile(profile):
             _time({"training": lambda: train(data, 1)}, min(steps, 5))
     return {
-        "device": _device(strategy), "cores": strategy.num_replicas_in_sync,
+        "device": strategies.device_name(strategy), "cores": strategy.num_replicas_in_sync,
         "model": model.name, "image size": list(model.input_shape[1:3]),
         "batch": exp.batch_size, "precision": exp.precision,
         "compiler": "XLA" if jit else "graph",
@@ -184,16 +188,6 @@ def _time(calls, times):
             _settle(call())
             seconds[name].append(time.monotonic() - start)
     return seconds
-
-
-def _device(strategy):
-    """A name for the hardware of a replica."""
-    name = strategy.extended.worker_devices[0]
-    for device in tf.config.list_physical_devices():
-        if device.device_type in name and device.device_type != "CPU":
-            details = tf.config.experimental.get_device_details(device)
-            return details.get("device_name", device.device_type)
-    return "CPU"
 
 
 def table(values):

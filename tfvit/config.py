@@ -16,33 +16,17 @@ from absl import logging
 import gin
 import tensorflow as tf
 
+from tfvit.engine import binding_words
 from tfvit.engine import former_names
+from tfvit.engine import macros
 from tfvit.engine import recipes
+from tfvit.engine import replaced
+from tfvit.engine import settable
 from tfvit.storage import errors
 from tfvit.weights import augreg
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__))
-# Where gin/ lies: inside an installed package, else beside it in a checkout.
-# (Beside an installed package another gin lies: the library.)
-ROOT = (_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, "gin")) else
-        os.path.dirname(_PACKAGE))
-_PACKAGES = ("data", "distribute", "engine", "evaluators", "models", "optimize",
-             "weights")
-_MAY_CHANGE = re.compile(r"\bskip_corrupt = ")  # Told to runs that stop there.
-
-
-@functools.lru_cache(maxsize=None)
-def modules():
-    """{short name: import path} of what bindings may name without an import."""
-    found = {"experiment": "tfvit.experiment"}
-    for package in _PACKAGES:
-        for folder, _, files in os.walk(os.path.join(_PACKAGE, package)):
-            path = os.path.relpath(folder, os.path.dirname(_PACKAGE))
-            for file in files:
-                stem, suffix = os.path.splitext(file)
-                if suffix == ".py" and stem != "__init__":
-                    found[stem] = f"{path.replace(os.sep, '.')}.{stem}"
-    return found
+ROOT = settable.ROOT  # Where gin/ lies.
+_texts = []  # Of the files read last.
 
 
 def parse(files, bindings=()):
@@ -55,18 +39,21 @@ def parse(files, bindings=()):
       FileNotFoundError: a file does not exist.
       ValueError: gin does not accept a file or a binding.
     """
-    gin.clear_config()
     files = [os.path.expanduser(file) for file in files]
+    binding_words.check(files, bindings)
     for file in files:
         if not _exists(file):
             raise FileNotFoundError(f"--gin_file={file} does not exist.")
+    gin.clear_config()
     from_files = _parse(files, bindings)
     if model := _augreg_model():
         # Anew, because what comes first is what everything else overrides.
         gin.clear_config()
         from_files = _parse([model, *files], bindings)
-    # pylint: disable-next=protected-access
-    recipes.fit(gin.config._CONFIG, from_files, _reference)
+    recipes.fit(_bindings(), from_files, _reference)
+    replaced.fit(_bindings(), from_files, _texts)
+    if classes := macros.check(_bindings(), files):
+        gin.parse_config(f"{binding_words.COUNTED} = {classes}")
     with _naming("the gin config"):
         gin.finalize()
     return gin.config_str()
@@ -91,52 +78,9 @@ def of(workdir):
     return path
 
 
-def save(config, workdir, *, started, keep=False):
-    """Writes WORKDIR/config.gin, or checks that it says the same.
-
-    It may say something else about skipping corrupt files: that is written.
-
-    Args:
-      config: what `parse` returned.
-      workdir: directory of the run.
-      started: whether there are checkpoints of it.
-      keep: whether to leave one that is there as it is, as who is not the first
-        of several workers should.
-
-    Raises:
-      ValueError: the directory holds checkpoints of a run with another config.
-    """
-    path = os.path.join(workdir, "config.gin")
-    if started and tf.io.gfile.exists(path):
-        with _open(path) as f:
-            saved = _lines(f.read())
-        new = _lines(config)
-        changes = [*(("-", line) for line in saved if line not in new),
-                   *(("+", line) for line in new if line not in saved)]
-        if changes and all(_MAY_CHANGE.search(line) for _, line in changes):
-            logging.info("Changed: %s", " ".join(map("".join, changes)))
-        elif changes:
-            # A binding's old value beside its new one.
-            changes.sort(key=lambda change: change[1].split(" = ")[0])
-            raise ValueError(
-                "This run's config differs from the one in "
-                f"{path} (-):\n" + "\n".join(map("".join, changes)) +
-                "\nTo continue that run, take the change back; to start "
-                "another one, choose a new --workdir.")
-        else:
-            return
-    elif keep and tf.io.gfile.exists(path):
-        return
-    elif started:
-        logging.warning("%s is missing: nothing says whether the run began "
-                        "with this config.", path)
-    with errors.writing(path, "Choose another --workdir."):
-        tf.io.gfile.makedirs(workdir)
-        # Beside it first: no one reads half of it.
-        partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
-        with tf.io.gfile.GFile(partial, "w") as f:
-            f.write(config)
-        tf.io.gfile.rename(partial, path, overwrite=True)
+def text():
+    """The whole config that was parsed last."""
+    return gin.config_str()
 
 
 def sources():
@@ -204,11 +148,12 @@ def _bindings():
 
 def _parse(files, bindings):
     """Parses; returns what the files alone bind, {key: {argument: value}}."""
+    _texts.clear()
     for file in files:
-        with _naming(f"--gin_file={file}"):
+        with _naming(f"--gin_file={file}",
+                     functools.partial(binding_words.check_statements, file)):
             gin.parse_config_file(file)
-    bound = gin.config._CONFIG  # pylint: disable=protected-access
-    from_files = {key: dict(values) for key, values in bound.items()}
+    from_files = {key: dict(values) for key, values in _bindings().items()}
     for binding in bindings:
         with _naming(f"--gin_bindings={binding!r}"):
             gin.parse_config(_with_imports(binding))
@@ -218,8 +163,7 @@ def _parse(files, bindings):
 def _reference(name):
     """What gin puts for @name."""
     gin.parse_config(_with_imports(f"_REFERENCE = @{name}"))
-    config = gin.config._CONFIG  # pylint: disable=protected-access
-    return config.pop(("_REFERENCE", "gin.macro"))["value"]
+    return _bindings().pop(("_REFERENCE", "gin.macro"))["value"]
 
 
 def _with_imports(binding):
@@ -238,15 +182,9 @@ def _exists(file):
 def _open(file):
     """The text of a gin file, in today's names, as a file."""
     with tf.io.gfile.GFile(file) as f:
-        return io.StringIO(former_names.updated(f.read()))
-
-
-def _lines(config):
-    """The bindings of a config, one a line, in today's names."""
-    # What is indented goes on with the line before.
-    joined = re.sub(r"\\?\n\s+", " ", former_names.updated(config))
-    return [line for line in joined.splitlines()
-            if line and not line.startswith(("#", "from ", "import "))]
+        text = former_names.updated(f.read())
+    _texts.append(text)
+    return io.StringIO(text)
 
 
 def _augreg_model():
@@ -275,19 +213,23 @@ def bound(parameter):
 
 
 @contextlib.contextmanager
-def _naming(what):
-    """Turns gin's many kinds of errors into a ValueError that says where."""
+def _naming(what, explain=lambda: None):
+    """Turns gin's many kinds of errors into a ValueError that says where.
+
+    `explain` may raise a better one.
+    """
     try:
         yield
     except (OSError, SyntaxError, TypeError, ValueError, AttributeError,
             ImportError, NameError, RuntimeError) as error:
+        explain()
         raise ValueError(f"Cannot read {what}: {error}") from error
 
 
 def _known():
     """{name: import line} of the modules of the files so far, and tfvit's."""
     known = {name: "from {} import {}".format(*path.rsplit(".", 1))
-             for name, path in modules().items()}
+             for name, path in settable.modules().items()}
     for line in gin.config._IMPORTS:  # pylint: disable=protected-access
         known[line.bound_name()] = line.format()
     return known

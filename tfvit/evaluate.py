@@ -15,8 +15,6 @@ import os
 from absl import flags
 
 from tfvit import launch
-from tfvit.engine import build
-from tfvit.engine import checkpoint
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
@@ -25,6 +23,11 @@ _REPORT = flags.DEFINE_string(
     "index.html, tables and charts.")
 _SPLIT = flags.DEFINE_string(
     "split", None, "The only evaluator to run, such as test (default: all).")
+
+launch.start(__name__, "existing run", required=("workdir",))
+
+from tfvit.engine import build
+from tfvit.engine import checkpoint
 
 
 def main(exp, workdir):

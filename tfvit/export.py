@@ -27,15 +27,9 @@ import re
 from absl import app
 from absl import flags
 from absl import logging
-import numpy as np
-import tensorflow as tf
 
-from tfvit import experiment
 from tfvit import launch
-from tfvit.inference import finished
-from tfvit.inference import image_files
-from tfvit.serving import convert
-from tfvit.serving import saved
+from tfvit.serving import formats
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
@@ -49,14 +43,16 @@ _TOP_K = flags.DEFINE_integer("top_k", 5, "How many classes to name.",
 _LABELS = flags.DEFINE_string(
     "labels", None, "File of class names, imagenet2012 or imagenet21k.")
 _WARMUP = flags.DEFINE_multi_integer(
-    "warmup", [1, 8], "Batch size to warm up; repeat for more; 0 for none.",
+    "warmup", [1, 2, 4, 8], "Batch size to warm up; repeat for more; 0 for none.",
     lower_bound=0)
-_PRECISION = flags.DEFINE_enum(
-    "precision", None, experiment.PRECISIONS, "Default: that of the run.")
+_PRECISION = flags.DEFINE_string(
+    "precision", None, "float32, mixed_bfloat16 or mixed_float16 (default: "
+    "that of the run).")
 _JIT = flags.DEFINE_bool(
-    "jit", False, "Compile with XLA, anew for each batch size.")
+    "jit", False, "Compile with XLA, anew for each batch size; what is printed "
+    "says what the server needs.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "savedmodel", ("savedmodel", *convert.FORMATS), "What to write.")
+    "format", "savedmodel", ("savedmodel", *formats.FILES), "What to write.")
 _SAMPLES = flags.DEFINE_multi_string(
     "samples", [], "Images, folders or patterns: to compare other formats on, "
     "and, half of them, to find the ranges of tflite_int8, which needs 100 or "
@@ -64,6 +60,18 @@ _SAMPLES = flags.DEFINE_multi_string(
 _MIN_SAME_CLASS = flags.DEFINE_float(
     "min_same_class", 0.9, "Share of --samples that must get the same class "
     "from the file as from the original.", lower_bound=0.0, upper_bound=1.0)
+
+launch.start(__name__, "existing run", required=("out",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.inference import finished
+from tfvit.inference import image_files
+from tfvit.serving import convert
+from tfvit.serving import howto
+from tfvit.serving import saved
+
 _MAX_SAMPLES = 200  # For each of the two uses.
 _MIN_SAMPLES = 10
 _ONE_CLASS = 0.9  # Share of the model's answers, which are not all right.
@@ -206,10 +214,8 @@ def _export_saved_model(trained):
         step=trained.step, class_names=trained.class_names,
         config=trained.config, record={**trained.record(), "jit": _JIT.value},
         model_name=name, warmup_batches=batches)
-    print(f"Wrote {path}\n\n"
-          f"{saved.serving_help(_OUT.value, name, batches or [8])}")
+    print(f"Wrote {path}\n\n{howto.text(path, name, batches)}")
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("out")
     launch.run_words(main)

@@ -1,48 +1,97 @@
 """From the command line to main(exp, workdir): flags, config.gin, exit codes.
 
-All binaries share these flags. A new run is `--gin_file=...`; a binary that
-looks at a run that exists takes `--workdir=...` and reads its config.gin.
+A command defines its flags, calls `start` and only then imports what is heavy,
+so that --help and mistakes are answered at once. At its end it calls one of
+`run`, `run_existing` and `run_words`. A new run is `--gin_file=...`; a command
+that looks at a run that exists takes `--workdir=...` and reads its config.gin.
 """
 
 import os
 import sys
 
-# Before TensorFlow loads: its C++ notes on devices and rendezvous are noise.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from tfvit import terminal  # isort: skip, before TensorFlow.
 
 from absl import app
 from absl import flags
 from absl import logging
-import tensorflow as tf
 
-from tfvit import config
-from tfvit import experiment
-from tfvit.distribute import cluster
-from tfvit.engine import checkpoint
-from tfvit.engine import lock
-from tfvit.engine import loop
-from tfvit.storage import errors
+from tfvit import flag_words
+from tfvit.engine import binding_words
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", [], "Gin file of the run; repeat to add files.")
 _GIN_BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "A gin binding that overrides the files, such as "
-    "'experiment.Experiment.total_steps=100'; repeat for more.")
+    '"experiment.Experiment.total_steps = 100"; repeat for more.')
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None,
-    "Directory of the run (default: runs/<stem of the first gin file>).")
+    "workdir", None, "Directory of the run (default, where one begins: "
+    "runs/ and the name of the first gin file).")
+_VERBOSE = flags.DEFINE_bool(
+    "verbose", False, "Also print the config, the parameters, what other "
+    "packages log, and where an error comes from.")
 
+_GIN = ("gin_file", "gin_bindings")
+_SHARED = {  # What a command is about -> those of the flags above it reads.
+    None: (), "config": _GIN, "new run": (*_GIN, "workdir"),
+    "existing run": (*_GIN, "workdir"), "overrides": _GIN}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
+_NOT_BEGUN = "Interrupted before the first step: nothing new was saved."
+_BROKEN_PIPE = 141  # As of a program that SIGPIPE ends.
+_words = None  # What on the command line is no flag, once it is read.
 
 
-def run(main, writes=lambda: True):
-    """Parses flags and gin, then calls main(exp, workdir) for a new run.
+def start(name, about=None, *, required=(), clock=False):
+    """Reads the flags of the command that runs, before it imports TensorFlow.
+
+    Ends the process for --help, and with a sentence where a flag or a gin
+    binding cannot be meant so.
+
+    Args:
+      name: the __name__ of the calling module; nothing happens unless it is the
+        command that runs.
+      about: "new run" or "config", which --gin_file gives; the "existing run"
+        of --workdir, or whatever other flags name, where --gin_file and
+        --gin_bindings are "overrides"; or None.
+      required: names of flags that must be given.
+      clock: whether its lines begin with the time.
+    """
+    global _words
+    if name != "__main__":
+        return
+    terminal.listen()
+    if about == "new run":
+        terminal.on_interrupt(_NOT_BEGUN)
+    terminal.set_up(clock=clock)
+    try:
+        _words = flag_words.parse((*_SHARED[about], _VERBOSE.name),
+                                  shared_module=__name__, required=required)
+        terminal.set_up(verbose=_VERBOSE.value, clock=clock)
+        if about:
+            binding_words.check(_saved(about) + _GIN_FILE.value,
+                                _GIN_BINDINGS.value,
+                                whole=about in ("config", "new run"))
+    except (ValueError, OSError) as error:
+        flags.FLAGS.mark_as_parsed()  # As far as they can be.
+        _fail(error)
+
+
+def _saved(about):
+    """The config.gin, in a list, of the run that is only looked at, if any."""
+    if about != "existing run" or not _WORKDIR.value:
+        return []
+    path = os.path.join(os.path.expanduser(_WORKDIR.value), "config.gin")
+    return [path] * os.path.isfile(path)
+
+
+def run(main, writes=lambda: True, extends=lambda: None):
+    """Parses gin, then calls main(exp, workdir) for a new run.
 
     The config is saved in the workdir if `writes` says so, once flags are
-    parsed.
+    parsed; `extends` says how a run that is there becomes longer, see
+    engine.extension.
     """
-    _run(lambda: main(*_setup_new(writes())))
+    _run(lambda: main(*_setup_new(writes(), extends())), _NOT_BEGUN)
 
 
 def run_existing(main):
@@ -55,43 +104,85 @@ def run_words(main):
     _run(main, takes_words=True)
 
 
-def _run(call, takes_words=False):
+def run_alone(main):
+    """Calls main()."""
+    _run(main)
 
-    def main(argv):
-        if argv[1:] and not takes_words:
-            raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-        logging.set_verbosity(logging.INFO)
-        # TensorFlow reports each save through this log, too.
-        logging.get_absl_handler().addFilter(
-            lambda record: record.filename != "functional_saver.py")
+
+def _run(call, interrupted="Interrupted.", takes_words=False):
+    if _words is None:  # A program that does not call `start`.
+        terminal.set_up()
+        app.run(lambda argv: _guarded(call, argv[1:], interrupted, takes_words))
+    _guarded(call, _words, interrupted, takes_words)
+
+
+def _guarded(call, words, interrupted, takes_words):
+    """Calls; turns what goes wrong into a line and an exit code."""
+    terminal.on_interrupt(interrupted)
+    try:
+        if words and not takes_words:
+            raise app.UsageError(
+                f"{' '.join(words)} is no flag. Put a binding in quotes: "
+                '--gin_bindings="NAME = VALUE".')
         try:
-            call(*[argv[1:]] * takes_words)
-        except loop.Preempted as stop:
-            logging.info("%s", stop)
-            sys.exit(PREEMPTED)
-        except tf.errors.OpError as error:
-            logging.debug("%s", error, exc_info=True)
-            logging.error("%s", errors.sentence(error))
-            sys.exit(1)
-        except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-            # Errors of these kinds are written for the user: their text comes
-            # last, the trace stays above it for whoever wants to look.
-            logging.debug("%s", error, exc_info=True)
-            # Gin adds through which configurables the error came.
-            logging.error("%s", str(error).split("\n  In call to conf")[0])
-            sys.exit(DIVERGED if isinstance(error, FloatingPointError) else 1)
+            call(*[words] * takes_words)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # As of `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_BROKEN_PIPE)
+    except KeyboardInterrupt as stop:
+        if not terminal.interrupted():  # A second one, in training.
+            logging.error("%s", str(stop) or "Interrupted.")
+            sys.exit(terminal.INTERRUPTED)
+        terminal.leave()
+    except Exception as error:  # pylint: disable=broad-except
+        if terminal.interrupted():  # TensorFlow makes other errors of it.
+            terminal.leave()
+        _fail(error)
 
-    app.run(main)
+
+def _fail(error):
+    """Says what went wrong, and ends the process.
+
+    Raises:
+      Exception: the error, if it is not one that is written for the user.
+    """
+    logging.debug("%s", error, exc_info=True)
+    if isinstance(error, app.UsageError):
+        logging.error("%s (`%s --help` says more.)", error,
+                      flag_words.command())
+        sys.exit(1)
+    if isinstance(error, (ValueError, OSError, FloatingPointError, MemoryError,
+                          ImportError)):
+        # Gin adds through which configurables the error came.
+        logging.error("%s", str(error).split("\n  In call to conf")[0])
+        sys.exit(DIVERGED if isinstance(error, FloatingPointError) else 1)
+    if isinstance(error, TypeError) and (said := binding_words.unbound(error)):
+        logging.error("%s", said)
+        sys.exit(1)
+    import tensorflow as tf  # It is there: the others come out of it.
+
+    from tfvit.engine import loop
+    from tfvit.storage import errors
+    if isinstance(error, loop.Preempted):
+        logging.info("%s", error)
+        sys.exit(PREEMPTED)
+    if isinstance(error, tf.errors.OpError):
+        logging.error("%s", errors.sentence(error))
+        sys.exit(1)
+    raise error
 
 
 def experiment_from_flags():
     """The Experiment of --gin_file and --gin_bindings; writes nothing."""
     _parse_flags()
-    return config.make(experiment.Experiment)
+    return _experiment()
 
 
 def sources_from_flags(bindings=()):
     """({split: () -> source}, config as text) of the flags, and bindings."""
+    from tfvit import config
     text = _parse_flags(bindings)
     return config.sources(), text
 
@@ -99,26 +190,47 @@ def sources_from_flags(bindings=()):
 def _parse_flags(bindings=()):
     if not _GIN_FILE.value:
         raise app.UsageError("--gin_file is required, for example "
-                             "--gin_file=gin/digits.gin")
+                             "--gin_file=gin/digits.gin.")
+    from tfvit import config
     return config.parse(_GIN_FILE.value, [*_GIN_BINDINGS.value, *bindings])
 
 
-def _setup_new(writes):
+def _experiment():
+    from tfvit import config
+    from tfvit import experiment
+    return config.make(experiment.Experiment)
+
+
+def _setup_new(writes, extends):
     text = _parse_flags()
+    from tfvit.distribute import cluster
+    from tfvit.engine import checkpoint
+    from tfvit.engine import extension
+    from tfvit.engine import lock
+    from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
     workdir = os.path.expanduser(_WORKDIR.value or
                                  os.path.join("runs", stem))
+    steps = checkpoint.steps(workdir)
+    history, is_new = extension.bindings(
+        text, run_config.saved(workdir), max(steps, default=None), extends)
+    if history:
+        text = _parse_flags(history)
+    exp = _experiment()
+    if is_new:
+        extension.check(exp, extends)
     if writes:
         first = cluster.is_first(os.environ.get("TF_CONFIG"))
         if first:  # Who comes second must not change config.gin.
             lock.take(workdir)
-        config.save(text, workdir, started=checkpoint.steps(workdir),
-                    keep=not first)
-    logging.info("Config:\n%s", text)
-    return config.make(experiment.Experiment), workdir
+        run_config.save(text, workdir, started=steps, keep=not first,
+                        extends=bool(extends))
+    logging.debug("Config:\n%s", text)
+    return exp, workdir
 
 
 def _setup_existing():
+    from tfvit import experiment
     return experiment.of_run(workdir(), overrides())[0], workdir()
 
 

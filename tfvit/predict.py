@@ -23,18 +23,9 @@ import sys
 from absl import app
 from absl import flags
 from absl import logging
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts
-from tfvit.data.images import ops
-from tfvit.inference import figures
-from tfvit.inference import finished
-from tfvit.inference import image_files
-from tfvit.storage import errors
-from tfvit.storage import paths
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run, SavedModel, or published name.")
@@ -59,6 +50,20 @@ _PROMPTS = {"class_name_only": prompts.class_name_only,
 _PROMPT = flags.DEFINE_enum(
     "prompts", "clip_best", list(_PROMPTS), "The texts that --zeroshot makes "
     "of each name: 1, 8 or 81.")
+
+launch.start(__name__, "overrides", required=("model",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.data import class_names as class_names_lib
+from tfvit.data.images import ops
+from tfvit.inference import figures
+from tfvit.inference import finished
+from tfvit.inference import image_files
+from tfvit.storage import errors
+from tfvit.storage import paths
+
 _SHEET_LIMIT = 100  # Images; more would be too small to see.
 _TILE = 192  # Largest side of an image on the sheet in pixels.
 
@@ -170,5 +175,4 @@ def _draw(path, files, rows):
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("model")
     launch.run_words(main)

@@ -7,15 +7,18 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit import config
-from tfvit.data import class_names
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
 from tfvit.engine import actions
+from tfvit.engine import banner
 from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
 from tfvit.engine import loop
+from tfvit.engine import run_changes
+from tfvit.engine import run_config
+from tfvit.engine import same_data
 from tfvit.engine import train_log
 from tfvit.engine import writers
 from tfvit.storage import errors
@@ -49,11 +52,7 @@ def train(exp, workdir):
 
 def _train(run, workdir, chief):
     exp = run.exp
-    if chief and run.source.class_names:
-        path = os.path.join(workdir, "labels.txt")
-        with errors.writing(path, "Choose another --workdir."):
-            tf.io.gfile.makedirs(workdir)
-            class_names.write(run.source.class_names, path)
+    banner.log(run, workdir)
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
@@ -65,13 +64,30 @@ def _train(run, workdir, chief):
                                          keep=exp.keep_checkpoints,
                                          writes=chief)
     restored = checkpoints.restore()
+    same_data.check(run.source, checkpoints.memory.data, workdir,
+                    run_changes.places(config.text()), restored=restored,
+                    writes=chief)
     if restored:
         logging.info("Continuing %s from step %d.", workdir, checkpoints.saved)
+        if checkpoints.saved > exp.total_steps:
+            raise ValueError(f"{workdir} is at step {checkpoints.saved} "
+                             "already, beyond "
+                             f"Experiment.total_steps={exp.total_steps}.")
+        if chief:
+            run_config.renew(config.text(), workdir, checkpoints.saved)
     else:
         if exp.init:
             exp.init(run.model)
         run.state.start_averages()
-    train_log.log_parameters(run.params)
+    checkpoints.memory.data["patch_grid"] = getattr(run.model, "image_grid",
+                                                    None)
+    table = train_log.parameters(run.params)
+    logging.debug("Parameters:\n%s", table)
+    if chief and not restored:
+        path = os.path.join(workdir, "parameters.txt")
+        with errors.writing(path, "Choose another --workdir."):
+            with tf.io.gfile.GFile(path, "w") as f:
+                f.write(f"{table}\n")
     if not strategies.same_everywhere(run.strategy, run.state.step.numpy()):
         raise ValueError(
             f"Not all workers take {workdir} to be at step "

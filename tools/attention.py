@@ -15,16 +15,8 @@ import os
 
 from absl import flags
 from absl import logging
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.inference import figures
-from tfvit.inference import finished
-from tfvit.inference import image_files
-from tfvit.models import attention
-from tfvit.storage import paths
-from tfvit.weights import names
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run or published name.")
@@ -32,6 +24,19 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint of a run: last, best or a step.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the PNGs.")
 _HEADS = flags.DEFINE_bool("heads", False, "Draw each head on its own.")
+
+launch.start(__name__, "overrides", required=("model", "out"))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.inference import figures
+from tfvit.inference import finished
+from tfvit.inference import image_files
+from tfvit.models import attention
+from tfvit.storage import paths
+from tfvit.weights import names
+
 _FIRST_LAYERS = ("conv_root/kernel", "embedding/kernel", "stem/kernel")
 
 
@@ -108,5 +113,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["model", "out"])
     launch.run_words(main)

@@ -13,12 +13,11 @@ how to start or repeat its fine-tuning.
 import os
 import sys
 
-from absl import app
 from absl import flags
 
-from tfvit.weights import augreg
+from tfvit import launch
 
-_INDEX = flags.DEFINE_string("index", augreg.INDEX, "Where index.csv is.")
+_INDEX = flags.DEFINE_string("index", None, "Where index.csv is, if not at its published place.")
 _WHERE = flags.DEFINE_multi_string(
     "where", [], "COLUMN=VALUE that rows must have; repeat for more.")
 _SORT = flags.DEFINE_string("sort", "final_val",
@@ -27,6 +26,11 @@ _LIMIT = flags.DEFINE_integer("limit", 20, "Rows to print.")
 _PLOT = flags.DEFINE_string("plot", None,
                             "PNG to draw accuracy against speed into.")
 _EXPLAIN = flags.DEFINE_string("explain", None, "Name of one file.")
+
+launch.start(__name__)
+
+from tfvit.weights import augreg
+
 
 # Fine-tuned file names round the steps down to thousands.
 _STEPS = {0: 500, 2: 2_500, 10: 10_000, 20: 20_000}
@@ -132,20 +136,15 @@ def plot(rows, path, accuracy):
     pyplot.close()
 
 
-def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        if _EXPLAIN.value:
-            print("\n".join(explain(_EXPLAIN.value)))
-        else:
-            _search()
-    except (ValueError, OSError) as error:  # Written for the user.
-        sys.exit(str(error))
+def main():
+    if _EXPLAIN.value:
+        print("\n".join(explain(_EXPLAIN.value)))
+    else:
+        _search()
 
 
 def _search():
-    rows = select(augreg.read_index(_INDEX.value), _WHERE.value, _SORT.value)
+    rows = select(augreg.read_index(_INDEX.value or augreg.INDEX), _WHERE.value, _SORT.value)
     # A question about fine-tuning is answered with fine-tuned files.
     tuned = any("adapt_" in text for text in (_SORT.value, *_WHERE.value))
     rows = rows if tuned else upstream(rows)
@@ -162,4 +161,4 @@ def _search():
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_alone(main)

@@ -22,12 +22,8 @@ import time
 
 from absl import app
 from absl import flags
-import numpy as np
-import tensorflow as tf
 
-from tfvit.data import pipeline
-from tfvit.data.datasets import source
-from tfvit.data.images import ops
+from tfvit import launch
 
 _PHOTOS = flags.DEFINE_multi_string("photos", ["500x375"], "WIDTHxHEIGHT.")
 _COUNT = flags.DEFINE_integer("count", 400, "How many photos of each size.",
@@ -39,6 +35,16 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each way is timed.",
                               lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 1, "CPU threads to use.",
                                lower_bound=1)
+
+launch.start(__name__)
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.data import pipeline
+from tfvit.data.datasets import source
+from tfvit.data.images import ops
+
 _BATCH = 20
 
 
@@ -114,9 +120,7 @@ def measure(datasets):
     return {name: float(np.median(values)) for name, values in rates.items()}
 
 
-def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main():
     for shape in _PHOTOS.value:
         read = photos(shape)
         for size in _SIZES.value:
@@ -128,4 +132,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_alone(main)

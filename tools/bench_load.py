@@ -12,15 +12,18 @@ import os
 import tempfile
 import time
 
-from absl import app
 from absl import flags
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.engine import build
-from tfvit.weights import load
 
 _NPZ = flags.DEFINE_string("npz", None, "File to load instead.")
+
+launch.start(__name__, "config", required=("gin_file",))
+
+import tensorflow as tf
+
+from tfvit.engine import build
+from tfvit.weights import load
 
 
 def resident(field):
@@ -41,9 +44,7 @@ def measure(model, path):
     return time.monotonic() - start, resident("VmHWM") - before
 
 
-def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main():
     exp = launch.experiment_from_flags()
     model = build.build(exp, strategy=tf.distribute.get_strategy(),
                         training=False).model
@@ -60,4 +61,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_alone(main)

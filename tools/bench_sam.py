@@ -11,18 +11,22 @@ import dataclasses
 import functools
 import time
 
-from absl import app
 from absl import flags
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.engine import build as build_lib
-from tfvit.optimize import gradients
 
 _BATCH = flags.DEFINE_integer("batch", None, "Images a step, if not the run's.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "How often each is timed.")
 _STEPS = flags.DEFINE_integer("steps", 5, "Steps in a round.")
+
+launch.start(__name__, "config", required=("gin_file",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.engine import build as build_lib
+from tfvit.optimize import gradients
+
 _METHODS = {
     "plain": gradients.plain,
     "sam": functools.partial(gradients.sam, rho=0.05),
@@ -52,9 +56,7 @@ def build(exp, batch_size):
     return {name: runner(method) for name, method in _METHODS.items()}
 
 
-def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main():
     exp = launch.experiment_from_flags()
     runners = build(exp, _BATCH.value or exp.batch_size)
     times = {name: [] for name in runners}
@@ -73,4 +75,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_alone(main)

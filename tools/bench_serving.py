@@ -14,12 +14,8 @@ import tempfile
 import time
 
 from absl import flags
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.inference import finished
-from tfvit.serving import saved
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run or published name.")
@@ -27,6 +23,14 @@ _IMAGES = flags.DEFINE_integer("images", 128, "How many.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images at a time.",
                                    lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of each.", lower_bound=1)
+
+launch.start(__name__, "overrides", required=("model",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.inference import finished
+from tfvit.serving import saved
 
 
 def files(count):
@@ -91,5 +95,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("model")
     launch.run_words(main)

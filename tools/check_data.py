@@ -26,15 +26,8 @@ import time
 from absl import app
 from absl import flags
 from absl import logging
-import numpy as np
-import tensorflow as tf
 
 from tfvit import launch
-from tfvit.inference import figures
-from tfvit.storage import errors
-
-from . import image_file
-from . import runs
 
 _SHEET = flags.DEFINE_string(
     "contact_sheet", None, "PNG to draw images of each class into.")
@@ -43,6 +36,17 @@ _REPORT = flags.DEFINE_string(
 _STRICT = flags.DEFINE_bool("strict", False, "Exit with 1 at any problem.")
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", 100_000_000, "Larger images are not decoded, but named.")
+
+launch.start(__name__, "config", required=("gin_file",))
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit.inference import figures
+from tfvit.storage import errors
+
+from . import image_file
+from . import runs
 
 _TILES = 64  # Of the contact sheet.
 _SHOWN = 20  # Lines of each list in the terminal.

@@ -13,16 +13,19 @@ from absl import flags
 from absl import logging
 
 from tfvit import launch
-from tfvit.engine import build
-from tfvit.engine import checkpoint
-from tfvit.inference import finished
-from tfvit.weights import load
-from tfvit.weights import sidecar
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write; may be gs://.")
+
+launch.start(__name__, "existing run", required=("workdir", "output"))
+
+from tfvit.engine import build
+from tfvit.engine import checkpoint
+from tfvit.inference import finished
+from tfvit.weights import load
+from tfvit.weights import sidecar
 
 
 def main(exp, workdir):
@@ -38,5 +41,4 @@ def main(exp, workdir):
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("output")
     launch.run_existing(main)

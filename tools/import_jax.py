@@ -14,15 +14,18 @@ from absl import flags
 from absl import logging
 
 from tfvit import launch
+
+_NPZ = flags.DEFINE_string(
+    "npz", None, "Path, URL or catalogue name of the file.")
+
+launch.start(__name__, "new run", required=("gin_file", "npz"))
+
 from tfvit.data import class_names
 from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.inference import naming
 from tfvit.models import lit
 from tfvit.weights import load
-
-_NPZ = flags.DEFINE_string(
-    "npz", None, "Path, URL or catalogue name of the file.")
 
 
 def main(exp, workdir):
@@ -42,5 +45,4 @@ def main(exp, workdir):
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("npz")
     launch.run(main)

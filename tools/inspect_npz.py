@@ -16,18 +16,22 @@ import sys
 
 from absl import app
 from absl import flags
+
+from tfvit import launch
+
+_STATS = flags.DEFINE_bool("stats", False,
+                           "Read the arrays: mean, deviation, NaNs.")
+
+launch.start(__name__, "overrides")
+
 import numpy as np
 import tensorflow as tf
 
-from tfvit import launch
 from tfvit.engine import build
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import names
 from tfvit.weights import npz
-
-_STATS = flags.DEFINE_bool("stats", False,
-                           "Read the arrays: mean, deviation, NaNs.")
 
 
 def report(path, stats=False):
@@ -88,18 +92,14 @@ def _statistics(array):
             (f" {bad} NOT FINITE" if bad else ""))
 
 
-def main(argv):
-    if len(argv) < 2:
+def main(files):
+    if not files:
         raise app.UsageError("Say which files: paths, URLs or catalogue names.")
-    try:
-        model = flags.FLAGS.gin_file and _model()
-        for path in argv[1:]:
-            lines = compare(path, model) if model else report(
-                path, _STATS.value)
-            for line in lines:
-                print(line)
-    except (ValueError, OSError) as error:  # Written for the user.
-        sys.exit(str(error))
+    model = flags.FLAGS.gin_file and _model()
+    for path in files:
+        lines = compare(path, model) if model else report(path, _STATS.value)
+        for line in lines:
+            print(line)
 
 
 def _model():
@@ -109,4 +109,4 @@ def _model():
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_words(main)

@@ -17,11 +17,16 @@ import sys
 from absl import app
 from absl import flags
 
-from . import runs as runs_lib
+from tfvit import launch
 
 _PNG = flags.DEFINE_string("png", None, "File to draw learning curves into.")
 _HTML = flags.DEFINE_string("html", None, "Page to write: table and curves.")
 _BEST = flags.DEFINE_bool("best", False, "Best values instead of the last.")
+
+launch.start(__name__)
+
+from . import runs as runs_lib
+
 _COLUMNS = 2  # Of the curves.
 _STYLE = """body { font: 14px sans-serif; margin: 2em }
 table { border-collapse: collapse } th, td { padding: 4px 10px;
@@ -75,25 +80,22 @@ def page(columns, texts, picture):
             "\n")
 
 
-def main(argv):
-    if not argv[1:]:
+def main(words):
+    if not words:
         raise app.UsageError("Say which runs: their directories.")
-    try:
-        runs = runs_lib.find(argv[1:])
-        columns, texts = runs_lib.table(list(runs_lib.rows(runs, _BEST.value)))
-        print("\n".join(runs_lib.aligned(columns, texts)))
-        if _PNG.value or _HTML.value:
-            picture = io.BytesIO()
-            draw(picture, runs)
-        if _PNG.value:
-            with open(_PNG.value, "wb") as f:
-                f.write(picture.getvalue())
-        if _HTML.value:
-            with open(_HTML.value, "w", encoding="utf-8") as f:
-                f.write(page(columns, texts, picture.getvalue()))
-    except (ValueError, OSError) as error:  # Written for the user.
-        sys.exit(str(error))
+    runs = runs_lib.find(words)
+    columns, texts = runs_lib.table(list(runs_lib.rows(runs, _BEST.value)))
+    print("\n".join(runs_lib.aligned(columns, texts)))
+    if _PNG.value or _HTML.value:
+        picture = io.BytesIO()
+        draw(picture, runs)
+    if _PNG.value:
+        with open(_PNG.value, "wb") as f:
+            f.write(picture.getvalue())
+    if _HTML.value:
+        with open(_HTML.value, "w", encoding="utf-8") as f:
+            f.write(page(columns, texts, picture.getvalue()))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_words(main)

@@ -12,18 +12,23 @@ import os
 
 from absl import app
 from absl import flags
-import numpy as np
-import tensorflow as tf
 
-from tfvit import experiment
 from tfvit import launch
-from tfvit.evaluators import sharpness
-from tfvit.inference import finished
 
 _PNG = flags.DEFINE_string("png", None, "File to draw the curves into.")
 _EXAMPLES = flags.DEFINE_integer("examples", 512, "Training images to use.")
 _BATCH = flags.DEFINE_integer("batch", 128, "Images at a time.")
 _RADIUS = flags.DEFINE_float("radius", 0.5, "Largest distance of the curves.")
+
+launch.start(__name__, "overrides")
+
+import numpy as np
+import tensorflow as tf
+
+from tfvit import experiment
+from tfvit.evaluators import sharpness
+from tfvit.inference import finished
+
 _POINTS = 21  # Of a curve; odd, so that the weights themselves are one.
 
 

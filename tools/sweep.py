@@ -23,26 +23,31 @@ import signal
 import subprocess
 import sys
 
-from absl import app
 from absl import flags
 from absl import logging
-import tensorflow as tf
 
-from tfvit import config
-from tfvit import experiment
 from tfvit import launch
-from tfvit.data.images import decoding
-from tfvit.engine import build
-from tfvit.engine import checkpoint
-from tfvit.engine import lock
-from tfvit.evaluators import metrics
-
-from . import runs as runs_lib
 
 _GRID = flags.DEFINE_multi_string("grid", [], "Settings to try; see above.")
 _DIR = flags.DEFINE_string("dir", None, "Folder of the runs.")
 _METRIC = flags.DEFINE_string("metric", "val/accuracy", "What decides.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands only.")
+
+launch.start(__name__, "overrides", required=("gin_file", "grid", "dir"),
+             clock=True)
+
+import tensorflow as tf
+
+from tfvit import config
+from tfvit import experiment
+from tfvit.data.images import decoding
+from tfvit.engine import build
+from tfvit.engine import checkpoint
+from tfvit.engine import lock
+from tfvit.engine import run_config
+from tfvit.evaluators import metrics
+
+from . import runs as runs_lib
 
 
 def points(grid):
@@ -213,7 +218,7 @@ def sweep(runs, files, bindings, metric):
     for number, (run, (point, text, total_steps)) in enumerate(
             runs.items(), 1):
         # Refuses results of other settings.
-        config.save(text, run, started=checkpoint.steps(run))
+        run_config.save(text, run, started=checkpoint.steps(run))
         values[run] = value(run, metric, total_steps)
         if values[run] is not None:
             continue
@@ -235,10 +240,8 @@ def sweep(runs, files, bindings, metric):
     return values
 
 
-def main(words):
+def main():
     files, bindings = launch.overrides()
-    if words or not (files and _GRID.value and _DIR.value):
-        raise app.UsageError("Say --gin_file, --grid and --dir.")
     metric = _METRIC.value
     runs = plan(points(_GRID.value), _DIR.value, metric,
                 elsewhere=_DRY_RUN.value)
@@ -260,4 +263,4 @@ def main(words):
 
 if __name__ == "__main__":
     tf.config.set_visible_devices([], "GPU")  # They are for the runs.
-    launch.run_words(main)
+    launch.run_alone(main)

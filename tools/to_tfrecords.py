@@ -16,16 +16,10 @@ import os
 import re
 import time
 
-from absl import app
 from absl import flags
 from absl import logging
-import tensorflow as tf
 
-from tfvit import config as config_lib
 from tfvit import launch
-from tfvit.data.images import ops
-from tfvit.storage import files
-from tfvit.storage import paths
 
 _RECORDS = flags.DEFINE_string("records", None,
                                "Folder to write; may be gs://.")
@@ -34,6 +28,15 @@ _SHARDS = flags.DEFINE_integer(
     "no more than 1,024.", lower_bound=1)
 _SPLITS = flags.DEFINE_multi_string(
     "split", [], "Which splits; repeat for more. Default: all.")
+
+launch.start(__name__, "config", required=("gin_file", "records"))
+
+import tensorflow as tf
+
+from tfvit import config as config_lib
+from tfvit.data.images import ops
+from tfvit.storage import files
+from tfvit.storage import paths
 
 _UNFINISHED = ".unfinished"
 _DATA = """# Written by tools.to_tfrecords.
@@ -224,10 +227,8 @@ def note_sizes(path, splits):
     _write(path, "".join(lines))
 
 
-def main(words):
+def main():
     out = paths.home(_RECORDS.value)
-    if words or not out:
-        raise app.UsageError("Say --gin_file and --records.")
     makers, config = launch.sources_from_flags()
     wanted = _SPLITS.value or list(makers)
     if unknown := set(wanted) - set(makers):
@@ -262,4 +263,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    launch.run_words(main)
+    launch.run_alone(main)

@@ -255,9 +255,9 @@ class Listener(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def test_the_action_of_the_readme_posts_and_stops(tmp_path, monkeypatch):
-    readme = (pathlib.Path(config.ROOT) / "README.md").read_text()
-    blocks = re.findall(r"^```(?:python)?\n(.*?)^```$", readme, re.M | re.S)
+def test_the_action_of_the_page_posts_and_stops(tmp_path, monkeypatch):
+    page = (pathlib.Path(config.ROOT) / "tools/docs/train.md").read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.M | re.S)
     (code,) = (block for block in blocks if "def post(" in block)
     (bindings,) = (block for block in blocks if "mine.post" in block)
     (tmp_path / "mine.py").write_text(code)

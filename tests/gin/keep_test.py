@@ -54,8 +54,8 @@ def test_every_task_is_listed():
     assert files == TASKS.keys() and len(files) == 19
 
 
-def test_the_command_of_the_readme_is_the_one_that_is_tried():
-    lines = (ROOT / "README.md").read_text().splitlines()
+def test_the_command_of_the_page_is_the_one_that_is_tried():
+    lines = (ROOT / "tools/docs/recipes.md").read_text().splitlines()
     (line,) = [line for line in lines if "gin/data/vtab/" in line]
     assert f"`{RECIPE} --gin_file=gin/data/vtab/clevr_count.gin" in line
 

@@ -28,12 +28,14 @@ ENCODER = {"image_size": 32, "patch_size": 16, "width": 192, "depth": 12,
            "num_heads": 3, "mlp_dim": 768}
 RUN = """
 from __gin__ import dynamic_registration
-include 'gin/models/ti16.gin'
+include 'gin/models/tiny.gin'
 include 'gin/recipes/published.gin'
 from tfvit import experiment
 from tfvit.data.images import ops
+from tfvit.models import vit
 from tfvit.optimize import losses
 from tfvit.weights import load
+vit.vit.num_heads = 4
 NUM_CLASSES = 3
 IMAGE_SIZE = (32, 48)
 experiment.Experiment.loss = @losses.sigmoid_xent
@@ -127,8 +129,13 @@ def test_an_export_says_what_the_run_knew(tmp_path):
         export_npz.main(exp, str(workdir))
     known = json.loads((tmp_path / "mine.json").read_text())
     assert known == {
+        "architecture": {
+            "vit.vit.depth": 2, "vit.vit.image_size": [32, 48],
+            "vit.vit.mlp_dim": 32, "vit.vit.num_classes": 3,
+            "vit.vit.num_heads": 4, "vit.vit.patch_size": 8,
+            "vit.vit.width": 16},
         "model": "run", "step": 0, "upright": True, "image_size": [32, 48],
-        "patch_grid": [2, 3], "link": "sigmoid", "value_range": [0.0, 1.0],
+        "patch_grid": [4, 6], "link": "sigmoid", "value_range": [0.0, 1.0],
         "class_names": ["äpfel", "b c", "d"],
         "preprocessing": ["decode", "resize", "value_range"]}
     before, after = finished.load(str(workdir)), finished.load(path)
@@ -142,11 +149,16 @@ def test_an_export_says_what_the_run_knew(tmp_path):
     assert abs(found[0].numpy().sum() - 1) > 0.01
     names = sorted(np.load(path).files)  # Nothing else is in the file itself.
     assert not [name for name in names if "label" in name or "json" in name]
-    # Fine-tuning at another size reads the grid of 2 x 3, too.
+    # Fine-tuning at another size reads the grid of 4 x 6, too.
     tuned = build.build(experiment.from_config(
         [str(tmp_path / "run.gin")], ["IMAGE_SIZE = (48, 32)"])[0]).model
     load.from_npz(tuned, path=path)
-    assert tuned.image_grid == (3, 2)
+    assert tuned.image_grid == (6, 4)
+    # A model's arguments are no way to code of others.
+    known["architecture"]["os.system.command"] = "true"
+    (tmp_path / "mine.json").write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=r"mine.json does not describe .*arch"):
+        finished.load(path)
 
 
 @pytest.mark.parametrize("text, message", [

@@ -101,7 +101,7 @@ def call(tmp_path, monkeypatch):
         monkeypatch.setattr(sweep, "command", command)
         with flagsaver.flagsaver():
             flags.FLAGS(["sweep", *ARGUMENTS, f"--dir={tmp_path}", *arguments])
-            sweep.main([])
+            sweep.main()
 
     run.real = real
     return run

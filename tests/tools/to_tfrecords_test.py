@@ -40,7 +40,7 @@ def convert(folder, records, *arguments):
             "--gin_bindings=train/sources.folder.split = 'train'",
             "--gin_bindings=val/sources.folder.split = 'val'",
             f"--records={records}", *arguments])
-        to_tfrecords.main([])
+        to_tfrecords.main()
 
 
 def contents(source):
@@ -194,7 +194,7 @@ def test_records_keep_what_the_labels_depend_on(tmp_path):
     with flagsaver.flagsaver():
         flags.FLAGS(["to_tfrecords", "--gin_file=gin/data/digits.gin",
                      f"--records={tmp_path}", "--split=test"])
-        to_tfrecords.main([])
+        to_tfrecords.main()
     config.parse(["gin/recipes/augreg.gin", f"{tmp_path}/data.gin"],
                  ["AUGREG = 'Ti_16'"])
     ops_of = gin.query_parameter("pipeline.train.ops")

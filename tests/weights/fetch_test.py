@@ -92,6 +92,12 @@ def test_a_file_is_downloaded_once(server, tmp_path):
     assert os.listdir(os.path.dirname(path)) == ["good.npz"]
 
 
+def test_a_url_may_have_blanks_and_letters_of_any_language(server):
+    path = fetch.resolve(f"{server.url}/Gewichte für ViT 100%25.npz")
+    assert content(path) == DATA
+    assert server.requests == [("Gewichte%20f%C3%BCr%20ViT%20100%25.npz", None)]
+
+
 def test_an_interrupted_download_is_resumed(server):
     url = f"{server.url}/good.npz"
     start_with(url, DATA[:700])

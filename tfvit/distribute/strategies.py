@@ -159,6 +159,16 @@ def use_jit(jit, strategy):
     return not all("CPU" in d.upper().split("/")[-1] for d in devices)
 
 
+def device_name(strategy):
+    """A name for the hardware of a replica."""
+    name = strategy.extended.worker_devices[0]
+    for device in tf.config.list_physical_devices():
+        if device.device_type in name and device.device_type != "CPU":
+            details = tf.config.experimental.get_device_details(device)
+            return details.get("device_name", device.device_type)
+    return "CPU"
+
+
 def is_chief(strategy):
     """Whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver

@@ -10,6 +10,7 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.engine import extension
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
 from tfvit.weights import names
@@ -31,6 +32,9 @@ def build(exp, *, strategy=None, training=True):
     Raises:
       ValueError: the experiment cannot work with these devices.
     """
+    if training:
+        with tf.Graph().as_default():  # Nothing there touches a device.
+            exp.optimizer(exp.total_steps).lr(0)  # Checks the schedule.
     strategy = strategy or exp.strategy()
     # These are of the process: TensorFlow has no setting of a model for them.
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)
@@ -77,7 +81,8 @@ class Run:
 
     @functools.cached_property
     def optimizer(self):
-        return self.exp.optimizer(self.exp.total_steps)
+        exp = self.exp
+        return extension.optimizer(exp.optimizer, exp.total_steps, exp.extended)
 
     @functools.cached_property
     def state(self):
@@ -126,8 +131,9 @@ class Run:
             gradients=exp.gradients, optimizer=self.optimizer,
             strategy=self.strategy, jit=exp.jit, seed=exp.seed,
             accum_steps=exp.accum_steps, clip_norm=exp.clip_norm,
-            lr_multipliers=exp.lr_multipliers, ema_decay=exp.ema_decay,
-            ema_warmup=exp.ema_warmup, device_ops=exp.device_ops)
+            lr_multipliers=exp.lr_multipliers, layer_decay=exp.layer_decay,
+            ema_decay=exp.ema_decay, ema_warmup=exp.ema_warmup,
+            device_ops=exp.device_ops)
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""

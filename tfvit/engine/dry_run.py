@@ -1,6 +1,5 @@
 """What a run would do and cost, without doing it."""
 
-from absl import logging
 import tensorflow as tf
 
 from tfvit import config
@@ -35,7 +34,6 @@ def report(exp, workdir):
     actions.check(todo, run)
     writers.make(exp.writers, workdir)
     iterator = run.batches()
-    logging.info("Tracing the train step.")
     step = run.train_step.trace(iterator)
     actions.check(todo, run)
     if not exp.init:  # Its bindings are read when it loads.

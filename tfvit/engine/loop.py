@@ -57,7 +57,9 @@ class Stop:
     def _note(self, number, frame):
         del frame
         if self._signal == "SIGINT" == signal.Signals(number).name:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(
+                "Ended at once by a second Ctrl-C. The same command continues "
+                "from the last checkpoint.")
         self._signal = signal.Signals(number).name
         logging.info("%s: saving after this step.", self._signal)
 
@@ -106,6 +108,8 @@ class Training:
         """Takes the place of the state, which was just restored or made."""
         _upgrade(self.memory)
         self.step = int(self.run.state.step.numpy())
+        if any(step == self.step for step, *_ in self.run.exp.extended):
+            self.memory.pop("stopped", None)  # It was made longer here.
         self.iterator = self.run.batches(self.position())
 
     def position(self):

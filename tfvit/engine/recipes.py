@@ -4,11 +4,12 @@ Works on what gin holds, {(scope, function): {argument: value}}, where values
 refer to functions by objects with a `configurable.selector`; config.py reads
 and writes it.
 """
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from absl import logging
 
 from tfvit.data.images import keep as keep_lib
+from tfvit.engine import replaced
 
 _TRAIN = "tfvit.data.pipeline.train"
 _CLASSIFICATION = "tfvit.evaluators.classification.Classification"
@@ -58,7 +59,9 @@ def fit(config: dict, from_files: Mapping, reference: Callable) -> None:
     if keep == "all":
         change(("", _EXPERIMENT), "mix", None)
         _size_resize(config)
-    unused = sorted(_drop_unused(config, from_files))
+    # A mix that goes takes those that it mixes with it.
+    unused = sorted(replaced.drop(config, from_files,
+                                  lambda key: key[1].startswith(_OPS)))
     if changes or unused:
         logging.info(
             "The labels ask for pipeline.train.keep = %r: %s%s. Set it to None "
@@ -68,52 +71,13 @@ def fit(config: dict, from_files: Mapping, reference: Callable) -> None:
 
 def _size_resize(config):
     """Gives ops.resize, where it has no size, that of what it replaces."""
-    if f"{_OPS}ops.resize" not in _named(config):
+    if f"{_OPS}ops.resize" not in dict(map(reversed, replaced.named(config))):
         return
     resize = config.setdefault(("", f"{_OPS}ops.resize"), {})
     for name in ("decode_and_inception_crop", "central_crop", "random_crop"):
         size = config.get(("", f"{_OPS}ops.{name}"), {}).get("size")
         if size is not None:
             resize.setdefault("size", size)
-
-
-def _drop_unused(config, from_files):
-    """Drops what files bind of operations that nothing names any more.
-
-    The dead binding would stop the run otherwise; yields its names. One of the
-    command line stays, and does stop it.
-    """
-    dropped = True
-    while dropped:  # A mix that goes takes those that it mixes with it.
-        named, dropped = _named(config), False
-        for key, arguments in list(config.items()):
-            if not key[1].startswith(_OPS) or key[1] in named:
-                continue
-            for name, value in list(arguments.items()):
-                said = from_files.get(key, {})
-                if name in said and said[name] == value:
-                    del arguments[name]
-                    dropped = True
-                    yield f"{key[1].removeprefix(_OPS)}.{name}"
-            if not arguments:
-                del config[key]
-
-
-def _named(config):
-    """The functions that the config refers to."""
-    return {ref.configurable.selector for arguments in config.values()
-            for value in arguments.values() for ref in _references(value)}
-
-
-def _references(value) -> Iterator:
-    if hasattr(value, "configurable"):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _references(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _references(part)
 
 
 def _name(reference):

@@ -5,10 +5,14 @@ several, the all-reduce stands between two compiled functions, because XLA
 cannot compile a collective for replicas of MirroredStrategy.
 """
 
+import time
+
+from absl import logging
 import tensorflow as tf
 
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
+from tfvit.optimize import layer_decay as layer_decay_lib
 from tfvit.optimize import loss_scale
 from tfvit.optimize import optim
 
@@ -18,7 +22,8 @@ SUM = tf.distribute.ReduceOp.SUM
 
 def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                     seed, accum_steps, clip_norm, lr_multipliers=(),
-                    ema_decay=None, ema_warmup=False, device_ops=()):
+                    layer_decay=None, ema_decay=None, ema_warmup=False,
+                    device_ops=()):
     """Returns train(iterator, n): trains n steps, in one call from Python.
 
     Args:
@@ -35,6 +40,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         replicas and before the optimizer; None for no limit.
       lr_multipliers: pairs (regular expression, factor); the first that matches
         a whole name gives the factor of its learning rate.
+      layer_decay: see optimize.layer_decay; the two factors are multiplied.
       ema_decay, ema_warmup: of the state's moving averages, where it has any;
         see experiment.Experiment.
       device_ops: what the images of a batch go through first, on the device.
@@ -45,7 +51,11 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
-    factors = optim.multipliers(state.trained, lr_multipliers)
+    by_layer = layer_decay_lib.factors(state.params, layer_decay)
+    factors = {
+        name: factor * by_layer[name] for name, factor in
+        optim.multipliers(state.trained, lr_multipliers).items()
+    }
     num_replicas = strategy.num_replicas_in_sync
 
     value_and_gradients = objective.compile(
@@ -137,7 +147,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         state.step.assign_add(1)
         return metrics
 
-    names = []
+    names, since = [], []
 
     @tf.function
     def train(iterator, n):
@@ -154,10 +164,18 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     def train_dict(iterator, n):
         table = train(iterator, tf.constant(n, tf.int32))  # [n, metrics]
+        if since:  # XLA compiles when it is first called.
+            logging.info("Compiled in %.1f s.", time.monotonic() - since.pop())
+            since.clear()
         return dict(zip(names, tf.unstack(table, num=len(names), axis=1)))
 
-    train_dict.trace = lambda iterator: train.get_concrete_function(
-        iterator, tf.TensorSpec([], tf.int32))
+    def trace(iterator):
+        logging.info("Compiling the step ...")
+        since.append(time.monotonic())
+        return train.get_concrete_function(iterator,
+                                           tf.TensorSpec([], tf.int32))
+
+    train_dict.trace = trace
     train_dict.names = names
     return train_dict
 

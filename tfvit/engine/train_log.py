@@ -133,8 +133,8 @@ def line(step, total_steps, values, rate, batch_size):
     return "  ".join(parts)
 
 
-def log_parameters(params):
-    """Logs a table of {name: variable}: shapes, sizes, mean and spread."""
+def parameters(params):
+    """A table of {name: variable}: shapes, sizes, mean and spread."""
     width = max(map(len, params))
     rows = [f"{'parameter':{width}}  {'shape':20}{'size':>12}"
             f"{'mean':>11}{'std':>11}"]
@@ -144,7 +144,7 @@ def log_parameters(params):
                     f"{value.mean():>11.2e}{value.std():>11.2e}")
     total = sum(int(np.prod(v.shape)) for v in params.values())
     rows.append(f"{'total':{width}}  {'':20}{total:>12,}")
-    logging.info("Parameters:\n%s", "\n".join(rows))
+    return "\n".join(rows)
 
 
 def log(training, memory):

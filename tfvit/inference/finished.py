@@ -27,6 +27,7 @@ from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
 from tfvit.storage import files
 from tfvit.weights import published
+from tfvit.weights import sidecar
 
 _TEXTS = 256  # Embedded at a time.
 
@@ -138,6 +139,7 @@ def facts(exp, model, workdir):
              "patch_grid": getattr(image_model, "image_grid", None)}
     if image_model is model:
         known["link"] = losses.link(exp.loss)
+        known["architecture"] = _architecture(exp)
         path = os.path.join(workdir, "labels.txt")
         if tf.io.gfile.exists(path):
             known["class_names"] = class_names_lib.read(path)
@@ -157,6 +159,19 @@ def facts(exp, model, workdir):
             if decoding.op_name(op) == "value_range" for value in (0, 255)]
     return {name: value for name, value in known.items()
             if value not in (None, [])}
+
+
+def _architecture(exp):
+    """{gin name: value} of the model, or None where it is not of plain values.
+    """
+    last = decoding.op_name(exp.model)
+    function = next((name for name in sidecar.ARCHITECTURES
+                     if name.endswith(f".{last}")), None)
+    settings = config_lib.settings(exp.model)
+    if function is None or not all(map(sidecar.is_plain, settings.values())):
+        return None
+    return {f"{function}.{name}": value
+            for name, value in sorted(settings.items())}
 
 
 def _evaluator(exp, model, *stand_ins):

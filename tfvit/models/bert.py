@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import layers
+from tfvit.models import serial
 from tfvit.models import text_tower
 from tfvit.models import vit
 
@@ -67,6 +68,7 @@ def _normal():
     return tf_keras.initializers.TruncatedNormal(stddev=0.02)
 
 
+@serial.layer
 class Embedder(tf_keras.layers.Layer):
     """Tokens, positions and the first segment: int [B, N] -> [B, N, width].
 
@@ -98,11 +100,13 @@ class Embedder(tf_keras.layers.Layer):
         return tf.cast(x, self.compute_dtype)
 
 
+@serial.layer
 class EncoderLayer(tf_keras.layers.Layer):
     """Post-norm Transformer block [B, N, width], valid [B, N] -> the former."""
 
-    def __init__(self, *, num_heads, mlp_dim, dropout_rate, name):
-        super().__init__(name=name)
+    def __init__(self, *, num_heads, mlp_dim, dropout_rate, name,
+                 **kwargs):
+        super().__init__(name=name, **kwargs)
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
         self.dropouts = {

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import remat as remat_lib
+from tfvit.models import serial
 
 _LOCAL = threading.local()
 
@@ -48,6 +49,7 @@ def _bits(shape, salt):
                                        dtype=tf.int32, alg="philox")
 
 
+@serial.layer
 class Dropout(tf_keras.layers.Layer):
     """Inverted dropout; the mask follows from the seed scope and `salt`.
 
@@ -80,6 +82,7 @@ class Dropout(tf_keras.layers.Layer):
         return tf.where(keep, x, tf.zeros_like(x))
 
 
+@serial.layer
 class LayerNorm(tf_keras.layers.Layer):
     """Layer normalisation over the last axis, computed in float32.
 
@@ -117,6 +120,7 @@ def xavier_uniform(fan_in, fan_out):
     return tf_keras.initializers.RandomUniform(-limit, limit)
 
 
+@serial.layer
 class Dense(tf_keras.layers.Layer):
     """y = x @ kernel + bias on the last axis, [B, ..., D] -> [B, ..., units]."""
 
@@ -124,8 +128,8 @@ class Dense(tf_keras.layers.Layer):
                  **kwargs):
         super().__init__(**kwargs)
         self.units = units
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
+        self.kernel_initializer, self.bias_initializer = map(
+            tf_keras.initializers.get, (kernel_initializer, bias_initializer))
 
     def build(self, shape):
         self.kernel = self.add_weight("kernel", [shape[-1], self.units],
@@ -153,6 +157,7 @@ def gelu(x):
     return tf.nn.gelu(x, approximate=True)
 
 
+@serial.layer
 class MlpBlock(tf_keras.layers.Layer):
     """Dense -> tanh-GELU -> Dense, dropout after both [B, N, D] -> [B, N, D].
 
@@ -165,8 +170,8 @@ class MlpBlock(tf_keras.layers.Layer):
         self.mlp_dim = mlp_dim
         self.salt = salt
         self.dropout_rate = dropout_rate
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
+        self.kernel_initializer, self.bias_initializer = map(
+            tf_keras.initializers.get, (kernel_initializer, bias_initializer))
 
     def build(self, shape):
         width = shape[-1]
@@ -191,6 +196,7 @@ def _copy(initializer):
     return type(initializer).from_config(initializer.get_config())
 
 
+@serial.layer
 class MultiHeadDotProductAttention(tf_keras.layers.Layer):
     """Self-attention [B, N, D] -> [B, N, D]; the softmax is float32.
 
@@ -242,6 +248,7 @@ class MultiHeadDotProductAttention(tf_keras.layers.Layer):
         return tf.einsum("bhnd,hdw->bnw", x, kernel) + bias
 
 
+@serial.layer
 class EncoderBlock(tf_keras.layers.Layer):
     """Pre-norm Transformer block [B, N, D] -> [B, N, D].
 
@@ -250,8 +257,8 @@ class EncoderBlock(tf_keras.layers.Layer):
 
     def __init__(self, *, num_heads, mlp_dim, dropout_rate=0.0,
                  attention_dropout_rate=0.0, stochastic_depth=0.0, remat=False,
-                 name):
-        super().__init__(name=name)
+                 name, **kwargs):
+        super().__init__(name=name, **kwargs)
         self.remat = remat
         self.norm_0 = LayerNorm(name="LayerNorm_0")
         self.attention = MultiHeadDotProductAttention(

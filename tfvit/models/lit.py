@@ -6,6 +6,7 @@ import math
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import serial
 from tfvit.models import vit
 
 
@@ -47,8 +48,12 @@ def lit(*, image, text, out_dim, temperature_init=10.0, bias_init=None):
     return LiT(img, txt, temperature_init, bias_init)
 
 
+@tf_keras.saving.register_keras_serializable(serial.PACKAGE)
 class LiT(tf_keras.Model):
     """Embeds images and texts; `lit` makes it.
+
+    Called with (images [B, H, W, channels], tokens [T, N]) it returns their
+    similarities times the temperature, plus the bias: float32 [B, T], logits.
 
     Attributes:
       img: tf_keras.Model, images [B, H, W, channels] in [-1, 1] -> [B, D].
@@ -59,6 +64,8 @@ class LiT(tf_keras.Model):
 
     def __init__(self, img, txt, temperature_init, bias_init):
         super().__init__(name="lit")
+        self._inits = {"temperature_init": temperature_init,
+                       "bias_init": bias_init}
         self.img = img
         self.txt = txt
         constant = tf_keras.initializers.Constant
@@ -68,6 +75,26 @@ class LiT(tf_keras.Model):
         self.b = None if bias_init is None else self.add_weight(
             "b", [1], dtype=tf.float32, initializer=constant(bias_init))
         self.image_grid = getattr(img, "image_grid", None)
+
+    def call(self, inputs, training=False):
+        images, tokens = inputs
+        similarities = tf.matmul(self.embed_images(images, training),
+                                 self.embed_texts(tokens, training),
+                                 transpose_b=True)
+        return self.temperature() * similarities + self.bias()
+
+    def get_config(self):
+        save = tf_keras.saving.serialize_keras_object
+        return {**self._inits, "img": save(self.img), "txt": save(self.txt)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        towers = {}
+        for name in ("img", "txt"):
+            with _prefix(name):
+                towers[name] = tf_keras.saving.deserialize_keras_object(
+                    config[name], custom_objects)
+        return cls(**{**config, **towers})
 
     def embed_images(self, images, training=False):
         """Images [B, H, W, channels] in [-1, 1] -> float32 [B, D], length 1."""

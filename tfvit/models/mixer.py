@@ -5,6 +5,7 @@ import tf_keras
 
 from tfvit.models import layers
 from tfvit.models import remat as remat_lib
+from tfvit.models import serial
 from tfvit.models import vit
 
 
@@ -72,6 +73,7 @@ def mixer(*,
     return tf_keras.Model(images, x, name="mixer")
 
 
+@serial.layer
 class MixerBlock(tf_keras.layers.Layer):
     """Mixes patches, then channels: [B, N, D] -> [B, N, D]."""
 
@@ -81,8 +83,9 @@ class MixerBlock(tf_keras.layers.Layer):
                  channels_mlp_dim,
                  stochastic_depth=0.0,
                  remat=False,
-                 name):
-        super().__init__(name=name)
+                 name,
+                 **kwargs):
+        super().__init__(name=name, **kwargs)
         self.remat = remat
         self.norm_0 = layers.LayerNorm(name="LayerNorm_0")
         self.token_mixing = _mlp(tokens_mlp_dim, "token_mixing")

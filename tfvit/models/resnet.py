@@ -9,6 +9,8 @@ import functools
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import serial
+
 _GROUPS = 32
 
 
@@ -52,6 +54,7 @@ def resnet_stem(*, blocks, width_factor=1):
     return stem
 
 
+@serial.layer
 class MaxPool(tf_keras.layers.Layer):
     """Largest of 3 x 3, every other pixel, of [B, H, W, C] of at least 0.
 
@@ -72,6 +75,7 @@ class MaxPool(tf_keras.layers.Layer):
         return functools.reduce(tf.maximum, parts)
 
 
+@serial.layer
 class StdConv(tf_keras.layers.Layer):
     """Convolution without bias whose kernel is standardised (arXiv 1903.10520).
 
@@ -103,6 +107,7 @@ def standardize(kernel):
     return (kernel - mean) / (tf.sqrt(variance) + 1e-5)
 
 
+@serial.layer
 class GroupNorm(tf_keras.layers.Layer):
     """Normalises [B, H, W, C] over space and groups of channels, in float32.
 
@@ -134,6 +139,7 @@ class GroupNorm(tf_keras.layers.Layer):
         return tf.cast(y * self.scale + self.bias, self.compute_dtype)
 
 
+@serial.layer
 class ResidualUnit(tf_keras.layers.Layer):
     """Bottleneck unit: [B, H, W, c] -> [B, h, w, 4 * width].
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import layers
+from tfvit.models import serial
 from tfvit.models import vit
 
 
@@ -44,6 +45,7 @@ def text_transformer(*, num_classes, vocab_size, max_len, width, depth,
         name="text_transformer")
 
 
+@serial.layer
 class TokenEmbedding(tf_keras.layers.Layer):
     """Tokens and their positions: int [B, N] -> [B, N, width].
 

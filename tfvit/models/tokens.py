@@ -1,9 +1,13 @@
 """What is added to the patches of an image: a class token, positions."""
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import serial
 
+
+@serial.layer
 class ClassToken(tf_keras.layers.Layer):
     """Prepends a learned token: [B, N, D] -> [B, 1 + N, D], float32.
 
@@ -12,7 +16,7 @@ class ClassToken(tf_keras.layers.Layer):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**{"dtype": "float32"} | kwargs)
 
     def build(self, shape):
         # The published name of this variable is just "cls".
@@ -25,6 +29,7 @@ class ClassToken(tf_keras.layers.Layer):
         return tf.concat([cls, x], axis=1)
 
 
+@serial.layer
 class PositionEmbedding(tf_keras.layers.Layer):
     """Adds learned [1, N, D] or, where given, constant position embeddings.
 
@@ -33,7 +38,8 @@ class PositionEmbedding(tf_keras.layers.Layer):
 
     def __init__(self, *, constant=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.constant = constant
+        self.constant = (None if constant is None else
+                         np.asarray(constant, np.float32))
 
     def build(self, shape):
         if self.constant is None:

@@ -9,11 +9,9 @@ import math
 import tensorflow as tf
 
 
-def _progress(step, warmup_steps, total_steps):
+def _progress(step, warmup_steps, total_steps, name):
     """Share in [0, 1] of the steps after the warm-up that are done."""
-    if warmup_steps >= total_steps:
-        raise ValueError(f"warmup_steps={warmup_steps} must be less than "
-                         f"Experiment.total_steps={total_steps}.")
+    _check_phases(warmup_steps, 0, total_steps, name)
     progress = (step - warmup_steps) / float(total_steps - warmup_steps)
     return tf.clip_by_value(progress, 0.0, 1.0)
 
@@ -29,7 +27,7 @@ def cosine(step, *, base, total_steps, warmup_steps):
       ValueError: the warm-up is not shorter than the run.
     """
     step = tf.cast(step, tf.float32)
-    progress = _progress(step, warmup_steps, total_steps)
+    progress = _progress(step, warmup_steps, total_steps, "cosine")
     lr = base * 0.5 * (1.0 + tf.cos(math.pi * progress))
     return _warm_up(lr, step, warmup_steps)
 
@@ -43,7 +41,7 @@ def linear(step, *, base, total_steps, warmup_steps, end=1e-5):
       ValueError: the warm-up is not shorter than the run.
     """
     step = tf.cast(step, tf.float32)
-    progress = _progress(step, warmup_steps, total_steps)
+    progress = _progress(step, warmup_steps, total_steps, "linear")
     lr = end + (base - end) * (1.0 - progress)
     return _warm_up(lr, step, warmup_steps)
 
@@ -60,7 +58,7 @@ def rsqrt(step, *, base, total_steps, warmup_steps, timescale=10_000, shift=0,
       ValueError: warm-up and cool-down are not shorter than the run.
     """
     step = tf.cast(step, tf.float32)
-    _check_phases(warmup_steps, cooldown_steps, total_steps)
+    _check_phases(warmup_steps, cooldown_steps, total_steps, "rsqrt")
     since = shift + tf.maximum(step - warmup_steps, 0.0)
     lr = base / tf.sqrt(1.0 + since / timescale)
     return _cool_down(_warm_up(lr, step, warmup_steps), step, cooldown_steps,
@@ -79,7 +77,7 @@ def stair(step, *, base, total_steps, boundaries=(), multipliers=(),
       ValueError: as many multipliers as boundaries are needed, in increasing
         order; or see rsqrt.
     """
-    _check_phases(warmup_steps, cooldown_steps, total_steps)
+    _check_phases(warmup_steps, cooldown_steps, total_steps, "stair")
     if (len(boundaries) != len(multipliers) or
             list(boundaries) != sorted(set(boundaries))):
         raise ValueError(f"schedules.stair.boundaries={boundaries} must "
@@ -93,12 +91,16 @@ def stair(step, *, base, total_steps, boundaries=(), multipliers=(),
                       total_steps)
 
 
-def _check_phases(warmup_steps, cooldown_steps, total_steps):
-    if warmup_steps + cooldown_steps >= total_steps:
-        raise ValueError(
-            f"warmup_steps={warmup_steps} and cooldown_steps={cooldown_steps} "
-            "together must be less than "
-            f"Experiment.total_steps={total_steps}.")
+def _check_phases(warmup_steps, cooldown_steps, total_steps, name):
+    """Raises ValueError unless warm-up and cool-down leave a step."""
+    if warmup_steps + cooldown_steps < total_steps:
+        return
+    said = f"schedules.{name}.warmup_steps={warmup_steps}"
+    if cooldown_steps:
+        said += f" and cooldown_steps={cooldown_steps} together"
+    raise ValueError(
+        f"{said} must be less than Experiment.total_steps={total_steps}, for "
+        f"example schedules.{name}.warmup_steps = {total_steps // 10}.")
 
 
 def _cool_down(lr, step, cooldown_steps, total_steps):

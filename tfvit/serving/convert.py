@@ -11,7 +11,6 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
-FORMATS = ("tflite", "tflite_float16", "tflite_int8", "onnx")
 _OPSET = 17  # ONNX; the first with LayerNormalization.
 # Largest difference of logits, in shares of the largest logit. Half precision
 # keeps 11 bits; int8 depends on the model, so that what counts is the class.
@@ -24,7 +23,7 @@ def convert(server, kind, images, *, calibration=None, labels=None,
 
     Args:
       server: a signatures.Server with float32 computations.
-      kind: one of FORMATS. float16 stores weights in half precision; int8
+      kind: one of formats.FILES. float16 stores weights in half precision; int8
         weights and, where TensorFlow Lite can, activations. Input and output
         are float32 always.
       images: float32 [N, H, W, 3] in [-1, 1], to compare on.

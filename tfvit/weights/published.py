@@ -54,16 +54,36 @@ def gin_of(path, overrides=()):
     known = sidecar.read(file)
     if noted is not GIVEN:
         noted = known.get("image_size", noted)
-    model, settings = describe(shapes, noted)
+    if "architecture" in known:
+        files = []
+        settings, bindings = _own_model(known["architecture"], noted is GIVEN)
+    else:
+        model, settings = describe(shapes, noted)
+        files, bindings = [f"gin/models/{model}.gin"], []
     settings.update(_settings(known))
-    bindings = [f"{k} = {v!r}" for k, v in settings.items()]
+    bindings += [f"{k} = {v!r}" for k, v in settings.items()]
     bindings.append(f"load.from_npz.path = {path!r}")
     link = known.get("link")
     if fetch.is_published(file) and settings["NUM_CLASSES"] == 21_843:
         link = link or "sigmoid"  # arXiv 2010.11929, appendix B.1.
     if link == "sigmoid":
         bindings.append("experiment.Experiment.loss = @losses.sigmoid_xent")
-    return [f"gin/models/{model}.gin", "gin/recipes/published.gin"], bindings
+    return [*files, "gin/recipes/published.gin"], bindings
+
+
+def _own_model(architecture, given):
+    """({macro: value}, bindings) of a model whose arrays do not tell its heads.
+    """
+    function = next(iter(architecture)).rpartition(".")[0]
+    values = {name: tuple(value) if isinstance(value, list) else value
+              for name, value in architecture.items()}
+    size = values.pop(f"{function}.image_size")
+    macros = {"NUM_CLASSES": values[f"{function}.num_classes"]}
+    if not given:
+        macros["IMAGE_SIZE"] = size
+    return macros, [f"experiment.Experiment.model = @{function}",
+                    f"{function}.image_size = %IMAGE_SIZE",
+                    *(f"{name} = {value!r}" for name, value in values.items())]
 
 
 def _settings(known):

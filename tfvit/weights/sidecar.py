@@ -1,8 +1,9 @@
 """What an `.npz` of weights does not say itself: NAME.json beside NAME.npz.
 
 {"class_names": [...], "link": "softmax" or "sigmoid", "value_range": [low,
-high] of the pixels, "upright": ops.decode's, "image_size": [H, W], "patch_grid": [h, w], ...}, each of
-which may be missing. Beside the file, because what else is in it would be a
+high] of the pixels, "upright": ops.decode's, "image_size": [H, W],
+"patch_grid": [h, w], "architecture": {"vit.vit.num_heads": 3, ...}, ...}, each
+of which may be missing. Beside the file, because what else is in it would be a
 parameter to those who read such files: the JAX original, timm, load.from_npz.
 """
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import tensorflow as tf
 from tfvit.weights import fetch
 
 LINKS = ("softmax", "sigmoid")
+ARCHITECTURES = ("vit.vit", "mixer.mixer")  # Whose arguments are plain values.
 
 
 def path_of(npz: str) -> str:
@@ -64,7 +66,26 @@ def _are(values, kind, count=None):
             and all(isinstance(value, kind) for value in values))
 
 
+def _is_architecture(settings):
+    """Whether these are arguments of one model, none of them code."""
+    if not isinstance(settings, dict):
+        return False
+    functions = {name.rpartition(".")[0] for name in settings}
+    return len(functions) == 1 and functions <= set(ARCHITECTURES) and all(
+        name.rpartition(".")[2].isidentifier() and is_plain(value)
+        for name, value in settings.items()) and all(
+            f"{function}.{needed}" in settings for function in functions
+            for needed in ("num_classes", "image_size"))
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is a number, a text or None, or a list of such."""
+    return value is None or isinstance(value, (bool, int, float, str)) or (
+        isinstance(value, (list, tuple)) and all(map(is_plain, value)))
+
+
 _RIGHT = {
+    "architecture": _is_architecture,
     "class_names": lambda names: _are(names, str),
     "link": lambda link: link in LINKS,
     "value_range": lambda values: _are(values, (int, float), 2),

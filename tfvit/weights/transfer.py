@@ -21,6 +21,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _LONGEST_PAUSE = 60.0  # Seconds, whatever Retry-After asks for.
 _TIMEOUT = 10.0  # Seconds without a byte.
 _CHUNK = 2**20  # Bytes.
+_MEANS_SOMETHING = "%/:=&?~#+!$,;'@()*[]"  # In the path of a URL (RFC 3986).
 
 
 class BrokenOff(OSError):
@@ -31,7 +32,12 @@ def send(url, headers):
     """Sends a request; a user and password of the URL become a header."""
     parts = urllib.parse.urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(parts._replace(netloc=host).geturl(),
+    parts = parts._replace(
+        # As a browser sends what people write: letters and blanks encoded.
+        netloc=host.encode("idna").decode(),
+        path=urllib.parse.quote(parts.path, safe=_MEANS_SOMETHING),
+        query=urllib.parse.quote(parts.query, safe=_MEANS_SOMETHING))
+    request = urllib.request.Request(parts.geturl(),
                                      headers={"Accept-Encoding": "identity",
                                               **headers})
     if at:

@@ -258,6 +258,7 @@ def arrays(*, images: np.ndarray, labels: np.ndarray,
                               len(class_names)):
         raise ValueError(f"sources.arrays got labels from {labels.min()} to "
                          f"{labels.max()} for {len(class_names)} classes.")
+    count = len(labels)
     with tf.device("CPU:0"):
         images = tf.constant(images, tf.uint8)
         labels = tf.constant(labels)
@@ -269,13 +270,14 @@ def arrays(*, images: np.ndarray, labels: np.ndarray,
             "name": tf.strings.as_string(index)
         }
 
-    return source.Indexed(num_examples=len(labels),
+    return source.Indexed(num_examples=count,
                           class_names=class_names,
                           fetch=fetch)
 
 
 def _files(class_names, files, labels, notes=()):
     """Makes a source of image files and class numbers."""
+    count = len(files)
     with tf.device("CPU:0"):
         files = tf.constant([paths.encoded(file) for file in files])
         labels = tf.constant(labels, tf.int64)
@@ -285,7 +287,7 @@ def _files(class_names, files, labels, notes=()):
         return {"image": tf.io.read_file(file), "label": labels[index],
                 "name": file}
 
-    return source.Indexed(num_examples=len(files),
+    return source.Indexed(num_examples=count,
                           class_names=class_names,
                           fetch=fetch,
                           notes=notes)

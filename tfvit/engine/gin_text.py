@@ -1,0 +1,127 @@
+"""Gin files as texts, read without gin: what they bind, use and import."""
+
+import dataclasses
+import os
+import re
+
+from tfvit.engine import former_names
+from tfvit.engine import settable
+
+# A quoted text, or a comment up to the end of its line.
+_QUOTED = r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\""
+_COMMENT = re.compile(rf"({_QUOTED})|#.*")
+_STRING = re.compile(_QUOTED)
+_NAME = r"(?:[\w.\-]+/)*[\w.]+"
+_STATEMENT = re.compile(rf"^({_NAME})\s*=(?!=)\s*(.*)$", re.DOTALL)
+
+
+@dataclasses.dataclass
+class Texts:
+    """What gin files, with what they include, say.
+
+    Attributes:
+      complete: whether all of them could be read here.
+      statements: [(name, value as text)], in order.
+      imports: {name: import path} of what they import.
+      comments: their texts, comments included.
+    """
+    complete: bool = True
+    statements: list = dataclasses.field(default_factory=list)
+    imports: dict = dataclasses.field(default_factory=dict)
+    comments: list = dataclasses.field(default_factory=list)
+
+    def used(self):
+        """Names of macros that some value refers to."""
+        return {name for _, value in self.statements
+                for name in re.findall(r"%(\w+)", without_strings(value))}
+
+    def references(self):
+        """Names, with their scopes, of what some value refers to: @name."""
+        return {name for _, value in self.statements for name in re.findall(
+            rf"@({_NAME})", without_strings(value))}
+
+
+def without_strings(text):
+    return _STRING.sub("''", text)
+
+
+def find(file):
+    """Where a gin file is: as it is called, else among tfvit's; or None."""
+    for path in (file, os.path.join(settable.ROOT, file)):
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def read(files):
+    """The Texts of gin files; what is not on a local disk is left out."""
+    texts, seen = Texts(), set()
+    for file in files:
+        _read(os.path.expanduser(file), texts, seen)
+    return texts
+
+
+def _read(file, texts, seen):
+    path = find(file)
+    if path is None:
+        texts.complete = False
+        return
+    if path in seen:  # Of includes in a circle.
+        return
+    try:
+        with open(path, encoding="utf-8") as f:
+            text = former_names.updated(f.read())
+    except (OSError, ValueError):
+        texts.complete = False
+        return
+    texts.comments.append(text)
+    for line in split(text):
+        if included := re.match(r"include\s+['\"](.*)['\"]", line):
+            _read(included[1], texts, seen | {path})
+        else:
+            add(line, texts)
+
+
+def add(line, texts):
+    """Adds a statement to what `texts` say; False if it is none that we know.
+    """
+    imported = re.match(r"(?:from\s+([\w.]+)\s+)?import\s+([\w.]+)"
+                        r"(?:\s+as\s+(\w+))?$", line)
+    if imported:
+        package, name, alias = imported.groups()
+        path = f"{package}.{name}" if package else name
+        texts.imports[alias or (name if package else name.split(".")[0])] = path
+        return True
+    if statement := _STATEMENT.match(line):
+        texts.statements.append((statement[1], statement[2].strip()))
+        return True
+    return False
+
+
+def split(text):
+    """The statements of a gin text, without comments, each in one line."""
+    text = _COMMENT.sub(lambda found: found[1] or "", text)
+    text = re.sub(r"\\\n\s*", " ", text)
+    lines, depth = [], 0
+    for line in text.splitlines():
+        if depth > 0 or (line[:1] in (" ", "\t") and lines and line.strip()):
+            lines[-1] += " " + line.strip()
+        elif line.strip():
+            lines.append(line.strip())
+        bare = without_strings(line)
+        depth = max(0, depth + sum(map(bare.count, "([{")) -
+                    sum(map(bare.count, ")]}")))
+    return lines
+
+
+def bound_first(names, texts):
+    """module.function.parameter names in the order of what they matter to.
+
+    The experiment's own, then those of functions that the texts mention.
+    """
+    used = {".".join(name.rsplit("/", 1)[-1].split(".")[:2])
+            for name in (*texts.references(),
+                         *(name for name, _ in texts.statements))}
+    return sorted(names, key=lambda name: (
+        not name.startswith("experiment."),
+        name.rpartition(".")[0] not in used))
