@@ -28,10 +28,10 @@ launch.start(__name__, "existing run", required=("workdir",))
 
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.inference import report
 
 
 def main(exp, workdir):
-    from tfvit.inference import report  # Imports much that others need not.
     directory = _REPORT.value and os.path.expanduser(_REPORT.value)
     report.check_split(exp, _SPLIT.value)
     if directory:

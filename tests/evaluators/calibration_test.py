@@ -1,7 +1,7 @@
 """The calibration error, against its paper's code and scikit-learn."""
 
-import numpy as np
 from numpy import testing
+import numpy as np
 import pytest
 from sklearn import calibration as sklearn
 

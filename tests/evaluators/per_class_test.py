@@ -3,8 +3,8 @@
 import functools
 import json
 
-import numpy as np
 from numpy import testing
+import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 import tf_keras

@@ -11,20 +11,21 @@ import types
 
 from absl import flags
 from absl.testing import flagsaver
-import numpy as np
 from numpy import testing
+import numpy as np
 from PIL import Image
 import pytest
 from sklearn import metrics as sklearn
 
 from tests.engine import skip_corrupt_test
-from tfvit import config
 from tfvit import evaluate
 from tfvit import experiment
-from tfvit import trainer
 from tfvit.data import class_names
 from tfvit.data.datasets import sources
 from tfvit.distribute import strategies
+from tfvit.engine import build
+from tfvit.engine import checkpoint
+from tfvit.engine import run_config
 from tfvit.evaluators import classification
 from tfvit.evaluators import fewshot
 from tfvit.evaluators import multilabel
@@ -63,11 +64,16 @@ def run(tmp_path_factory):
         "val/sources.folder.split = 'val'",
         "experiment.Experiment.evaluators = "
         "{'val': @val/classification.Classification}",
-        "experiment.Experiment.skip_corrupt = True",
-        "experiment.Experiment.total_steps = 2"])
+        "experiment.Experiment.skip_corrupt = True"])
     workdir = str(root / "run")
-    config.save(text, workdir, started=False)
-    trainer.train(exp, workdir)
+    run_config.save(text, workdir, started=False)
+    made = build.build(exp)
+    for variable in made.model.trainable_variables:
+        variable.assign(random.normal(scale=0.3, size=variable.shape))
+    class_names.write(sorted(NAMES), f"{workdir}/labels.txt")
+    saved = checkpoint.Checkpoints(workdir, made.state, keep=1)
+    saved.save()
+    saved.wait()
     return workdir
 
 
@@ -248,7 +254,7 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(tmp_path):
                                          "report.json", "test", "val"]
     assert not os.listdir(there / "val") and os.listdir(there / "test")
     (there / "val/predictions.csv").write_text("mine")
-    with pytest.raises(ValueError, match="val/predictions.csv is of no earlier"):
+    with pytest.raises(ValueError, match="predictions.csv is of no earlier"):
         write(there, fake("abc", 9))
     assert (there / "val/predictions.csv").read_text() == "mine"
     for taken in (tmp_path, there / "notes.txt"):
@@ -324,4 +330,5 @@ def test_files_outside_are_no_part_of_a_report(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x/report.json").write_text(json.dumps(
         {"files": ["../y.txt", "/etc/passwd", "val/a.csv"]}))
-    assert report._old(tmp_path / "x") == ["val/a.csv"]  # pylint: disable=protected-access
+    old = report._old(tmp_path / "x")  # pylint: disable=protected-access
+    assert old == ["val/a.csv"]

@@ -71,8 +71,8 @@ def _drawable(class_names):
     """Short names; of those whose signs no font here has, their numbers."""
     good = figures.drawable(class_names)
     if not all(good):
-        logging.info("Charts show %d of %d classes by their numbers, from 0: no "
-                     "font here has all signs of their names.",
+        logging.info("Charts show %d of %d classes by their numbers, from 0: "
+                     "no font here has all signs of their names.",
                      len(good) - sum(good), len(good))
     # A WordNet number says nothing to people.
     return [figures.shortened(re.sub(r"^n\d{8} ", "", name), _NAME) if has

@@ -54,7 +54,7 @@ def drawable(texts):
 def _fonts(signs):
     """(names of fonts that together have the signs, signs that none has)."""
     from matplotlib import font_manager
-    chosen, missing = [_FONT], {sign for sign in signs if sign.isprintable()}
+    chosen, missing = [_FONT], {sign for sign in signs if not sign.isspace()}
     missing -= _signs(font_manager.findfont(_FONT))
     for font in font_manager.fontManager.ttflist if missing else ():
         has = missing & _signs(font.fname)

@@ -19,7 +19,8 @@ _LABELS = {
     "loss": "loss", "examples": "examples", "corrupt": "do not decode"}
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d1f22; --faint: #686d74;
-  --back: #fff; --card: #f4f5f7; --line: #dcdfe3; --bar: #c9dcf0; --bad: #c0392b }
+  --back: #fff; --card: #f4f5f7; --line: #dcdfe3; --bar: #c9dcf0;
+  --bad: #c0392b }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e4e6e9; --faint: #9aa0a8; --back: #16181b; --card: #212429;
     --line: #383c42; --bar: #27466a; --bad: #ff8a7a }
@@ -29,11 +30,13 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--text);
   background: var(--back); max-width: 68rem; margin: 0 auto; padding: 1rem;
   overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin: .5rem 0 } h2 { margin: 2.5rem 0 .5rem;
-  padding-top: 1rem; border-top: 2px solid var(--line) } h3 { margin: 2rem 0 .5rem }
+  padding-top: 1rem; border-top: 2px solid var(--line) }
+h3 { margin: 2rem 0 .5rem }
 p { margin: .5rem 0 } .faint, figcaption, th { color: var(--faint) }
 .numbers, .tiles { display: grid; gap: .6rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
-.numbers div { background: var(--card); border-radius: .5rem; padding: .5rem .8rem }
+.numbers div { background: var(--card); border-radius: .5rem;
+  padding: .5rem .8rem }
 .numbers b { display: block; font-size: 1.35rem }
 .numbers span { font-size: .85rem; color: var(--faint) }
 img { max-width: 100%; height: auto } img.chart { border-radius: .3rem }
@@ -41,6 +44,7 @@ img { max-width: 100%; height: auto } img.chart { border-radius: .3rem }
 .one .wide img { max-width: none } .one .rows { max-width: 46rem }
 .two { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)) }
+.two > * { min-width: 0 }
 table { border-collapse: collapse; width: 100% }
 th { position: sticky; top: 0; background: var(--back); font-weight: 600 }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap;
@@ -50,8 +54,8 @@ td.share { background: linear-gradient(var(--bar) 0 0) no-repeat left;
   min-width: 4.6rem }
 @media (max-width: 40rem) { table { font-size: .85rem }
   th, td { padding: .25rem .35rem } }
-figure { margin: 0; background: var(--card); border-radius: .5rem; padding: .5rem;
-  font-size: .8rem; line-height: 1.35 }
+figure { margin: 0; background: var(--card); border-radius: .5rem;
+  padding: .5rem; font-size: .8rem; line-height: 1.35 }
 figure div { aspect-ratio: 1; display: grid; place-items: center }
 figure img { width: 100%; max-height: 100%; object-fit: contain }
 img.small { image-rendering: pixelated }
@@ -123,7 +127,8 @@ def _pairs(split):
              _share(n / split.figures["support"][i])]
             for i, j, n in list(zip(label, guess, count))[:_PAIRS]]
     more = len(count) - len(rows)
-    note = f"<p class=faint>and {more:,} more kinds of mistakes</p>" * (more > 0)
+    note = (f"<p class=faint>and {more:,} more kinds of mistakes</p>" *
+            (more > 0))
     return _table(["true class", "taken for", "examples", "share"], rows,
                   names=2) + note
 
