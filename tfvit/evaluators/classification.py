@@ -175,9 +175,8 @@ def _judged(logits, batch, loss, classes=None, link="softmax"):
     num_classes = logits.shape[-1]
     top = tf.math.top_k(logits, k=min(5, num_classes)).indices  # [b, 5]
     hits = tf.cast(tf.gather(labels, top, batch_dims=1) > 0, tf.float32)
-    predicted = top[:, 0]
-    label = tf.where(hits[:, 0] > 0, predicted,
-                     tf.argmax(labels, axis=1, output_type=tf.int32))
+    predicted = tf.cast(top[:, 0], tf.int64)
+    label = tf.where(hits[:, 0] > 0, predicted, tf.argmax(labels, axis=1))
     scores = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[link](logits)
     judged = {
         "label": label,

@@ -41,7 +41,7 @@ p { margin: .5rem 0 } .faint, figcaption, th { color: var(--faint) }
 .numbers span { font-size: .85rem; color: var(--faint) }
 img { max-width: 100%; height: auto } img.chart { border-radius: .3rem }
 .wide, .rows { overflow-x: auto } .rows { max-height: 34rem; overflow-y: auto }
-.one .wide img { max-width: none } .one .rows { max-width: 46rem }
+.big img { max-width: none } .one .rows { max-width: 46rem }
 .two { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)) }
 .two > * { min-width: 0 }
@@ -53,7 +53,7 @@ td.name, th.name { text-align: left; white-space: normal; min-width: 5rem }
 td.share { background: linear-gradient(var(--bar) 0 0) no-repeat left;
   min-width: 4.6rem }
 @media (max-width: 40rem) { table { font-size: .85rem }
-  th, td { padding: .25rem .35rem } }
+  th, td { padding: .25rem .35rem } td.share { min-width: 3.6rem } }
 figure { margin: 0; background: var(--card); border-radius: .5rem;
   padding: .5rem; font-size: .8rem; line-height: 1.35 }
 figure div { aspect-ratio: 1; display: grid; place-items: center }
@@ -97,13 +97,15 @@ def _section(anchor, split, files):
     charts = {name: _image(files[f"{split.name}/{name}.png"], name,
                            kind="chart")
               for name in ("confusion", "reliability")}
-    beside = "two" if len(split.class_names) <= charts_lib.SMALL else "one"
+    size = len(split.class_names)
+    beside = "two" if size <= charts_lib.SMALL else "one"
+    big = " big" * (charts_lib.SMALL < size <= charts_lib.MATRIX)
     return f"""
 <h2 id="{anchor}">{_text(split.name)}</h2>
 <div class="numbers">{numbers}</div>
 {notes}
 <h3>What is taken for what</h3>
-<div class="{beside}"><div class="wide">{charts["confusion"]}</div>
+<div class="{beside}"><div class="wide{big}">{charts["confusion"]}</div>
 <div>{_pairs(split)}</div></div>
 <h3>Each class, the worst first</h3>
 {_classes(split)}
