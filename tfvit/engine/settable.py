@@ -32,18 +32,22 @@ def modules():
 
 
 @functools.lru_cache(maxsize=None)
+def tree(path):
+    """The syntax tree of a module of tfvit, by its import path."""
+    file = os.path.join(os.path.dirname(_PACKAGE), *path.split(".")) + ".py"
+    with open(file, encoding="utf-8") as f:
+        return ast.parse(f.read())
+
+
+@functools.lru_cache(maxsize=None)
 def functions(module):
     """{name: parameters} of what a module of `modules` defines.
 
     Parameters are {name: default as text, or None}; instead of them there is
     None where only running the module would tell.
     """
-    path = os.path.join(os.path.dirname(_PACKAGE),
-                        *modules()[module].split(".")) + ".py"
-    with open(path, encoding="utf-8") as f:
-        tree = ast.parse(f.read())
     found = {}
-    for node in tree.body:
+    for node in tree(modules()[module]).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = _parameters(node)
         elif isinstance(node, ast.ClassDef):

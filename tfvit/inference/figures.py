@@ -4,9 +4,12 @@ import contextlib
 import functools
 import math
 import textwrap
+import unicodedata
 
 import numpy as np
 import tensorflow as tf
+
+from tfvit.storage import files
 
 _FONT = "DejaVu Sans"  # Comes with matplotlib.
 
@@ -28,7 +31,7 @@ def picture(file, width, height, *, texts=(), dpi=100):
     """Yields a matplotlib Figure, which is saved as PNG afterwards.
 
     Args:
-      file: path, or file of bytes.
+      file: of bytes.
       width, height: in inches.
       texts: what will be written; fonts are looked for that have its signs.
       dpi: pixels an inch.
@@ -97,8 +100,11 @@ def sheet(path, images, captions, *, columns=6, inches=2.0):
     rows = max(math.ceil(len(images) / columns), 1)
     captions = [_wrapped(caption, round(16 * inches)) for caption in captions]
     lines = max((caption.count("\n") for caption in captions), default=0)
-    with picture(path, inches * columns, (inches + 0.25 + 0.13 * lines) * rows,
-                 texts=captions) as figure:
+    opened = (contextlib.nullcontext(path) if hasattr(path, "write") else
+              files.replacing(path))
+    height = (inches + 0.25 + 0.13 * lines) * rows
+    with opened as f, picture(f, inches * columns, height,
+                              texts=captions) as figure:
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
@@ -114,8 +120,11 @@ def sheet(path, images, captions, *, columns=6, inches=2.0):
 
 def _wrapped(text, width):
     """Breaks the lines of a text, within words where need be."""
-    return "\n".join(part for line in text.splitlines()
-                     for part in textwrap.wrap(line, width) or [""])
+    parts = []
+    for line in text.splitlines():
+        wide = any(unicodedata.east_asian_width(sign) in "WF" for sign in line)
+        parts += textwrap.wrap(line, width // 2 if wide else width) or [""]
+    return "\n".join(parts)
 
 
 def _marked(text):

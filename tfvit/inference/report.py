@@ -75,8 +75,6 @@ def check(exp, directory, split):
     if text and cluster.tasks(text)[1]:
         raise ValueError("--report is written by one process: unset TF_CONFIG.")
     old = _old(directory)
-    with errors.writing(directory):
-        tf.io.gfile.makedirs(directory)
     _write(directory, {_MARK: json.dumps({"files": old}).encode()})
 
 
@@ -164,11 +162,8 @@ def write(run, directory, *, title, step, split=None):
 
 def _write(directory, contents):
     for name, content in contents.items():
-        path = os.path.join(directory, name)
-        with errors.writing(path):
-            tf.io.gfile.makedirs(os.path.dirname(path))
-            with tf.io.gfile.GFile(path, "wb") as f:
-                f.write(content)
+        with files_lib.replacing(os.path.join(directory, name)) as f:
+            f.write(content)
 
 
 def _files(split):
