@@ -21,7 +21,6 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.inference import naming
 from tfvit.models import lit
-from tfvit.optimize import losses
 from tfvit.serving import lit_signatures as lit_server
 from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
@@ -130,7 +129,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     return Trained(
         **common, ops=_evaluator(exp, model, _labelled(model)).ops,
         class_names=naming.class_names(where, is_run, labels, num_classes),
-        link=losses.link(exp.loss))
+        link=naming.link(exp))
 
 
 def facts(exp, model, workdir):
@@ -139,7 +138,7 @@ def facts(exp, model, workdir):
     known = {"image_size": image_model.input_shape[1:3],
              "patch_grid": getattr(image_model, "image_grid", None)}
     if image_model is model:
-        known["link"] = losses.link(exp.loss)
+        known["link"] = naming.link(exp)
         known["architecture"] = _architecture(exp)
         path = os.path.join(workdir, "labels.txt")
         if tf.io.gfile.exists(path):

@@ -6,9 +6,15 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit.data import class_names as class_names_lib
+from tfvit.optimize import losses
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import sidecar
+
+
+def link(exp):
+    """What makes probabilities of logits."""
+    return losses.link(exp.loss)
 
 
 def of_file(path, num_classes):

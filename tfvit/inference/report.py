@@ -256,8 +256,8 @@ def _text(split):
                          *(text.rjust(width) for text, width in zip(
                              rest, widths[1:]))])
     if len(order) > _SHOWN:
-        yield (f"... and {len(order) - _SHOWN} classes with a better F1 in "
-               f"{split.name}/per_class.csv")
+        yield (f"... and {len(order) - _SHOWN} more in {split.name}/"
+               "per_class.csv")
     label, guess, count = split.confused()
     if len(count):
         yield "Most frequent mistakes:"
