@@ -134,6 +134,9 @@ WRONG = [  # (words of the command, what its last line must say)
     (["train", *FOLDER],
      "FOLDER has no value yet. Add, with your own: "
      "--gin_bindings=\"FOLDER = '/data/flowers'\""),
+    (bind("optim.sgd.lr = 0.1"),
+     "this run does not use optim.sgd, but optim.adamw: optim.adamw.lr."),
+    (bind("mixup.mixup.alpha = 0.1"), "this run does not use mixup.mixup"),
     (["train", *DIGITS, "--gin_bindings", "FOLDER", "=", "3"],
      "write NAME = VALUE, in quotes"),
 ]

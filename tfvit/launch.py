@@ -70,7 +70,8 @@ def start(name, about=None, *, required=(), clock=False):
         if about:
             binding_words.check(_saved(about) + _GIN_FILE.value,
                                 _GIN_BINDINGS.value,
-                                whole=about in ("config", "new run"))
+                                whole=about in ("config", "new run"),
+                                runs=about == "new run")
     except (ValueError, OSError) as error:
         flags.FLAGS.mark_as_parsed()  # As far as they can be.
         _fail(error)
