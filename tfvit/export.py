@@ -85,7 +85,7 @@ def main(words):
     where = _NPZ.value or launch.workdir()
     load = functools.partial(finished.load, where, labels=_LABELS.value,
                              checkpoint=_CHECKPOINT.value,
-                             overrides=launch.overrides())
+                             overrides=launch.overrides(), trust=launch.trust())
     if _FORMAT.value == "savedmodel":
         _export_saved_model(load(precision=_PRECISION.value))
     else:

@@ -29,6 +29,7 @@ _EXPLAIN = flags.DEFINE_string("explain", None, "Name of one file.")
 
 launch.start(__name__)
 
+from tfvit.storage import files
 from tfvit.weights import augreg
 
 # Fine-tuned file names round the steps down to thousands.
@@ -131,7 +132,8 @@ def plot(rows, path, accuracy):
     axes.set(xscale="log", xlabel="images per second on a V100 (timm)",
              ylabel=accuracy)
     axes.grid(alpha=0.3)
-    pyplot.savefig(path, dpi=120, bbox_inches="tight")
+    with files.replacing(path) as f:
+        pyplot.savefig(f, format="png", dpi=120, bbox_inches="tight")
     pyplot.close()
 
 

@@ -55,7 +55,8 @@ def compare(served, keras, rounds):
 
 def main(words):
     del words
-    trained = finished.load(_MODEL.value, overrides=launch.overrides())
+    trained = finished.load(_MODEL.value, overrides=launch.overrides(),
+                            trust=launch.trust())
     data, size = list(files(_IMAGES.value)), _BATCH_SIZE.value
 
     def prepare(image):

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from tfvit.storage import files
+
 
 def thumbnail(pixels, side):
     """Shrinks [H, W, C] to at most `side` pixels a side, uint8 [h, w, C].
@@ -43,7 +45,8 @@ def sheet(path, images, captions, *, columns=6, inches=2.0):
         if image is not None:
             axis.imshow(np.asarray(image), interpolation="nearest")
         axis.set_title(caption, fontsize=7, wrap=True)
-    figure.savefig(path, dpi=100)
+    with files.replacing(path) as f:
+        figure.savefig(f, format="png", dpi=100)
     pyplot.close(figure)
 
 

@@ -78,7 +78,7 @@ class Trained:
 
 
 def load(where, *, checkpoint="last", labels=None, precision=None,
-         overrides=((), ())):
+         overrides=((), ()), trust=False):
     """Builds a model and loads its weights.
 
     Args:
@@ -90,6 +90,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         the catalogue's files, else numbers.
       precision: see experiment.Experiment; None for the run's.
       overrides: (gin files, bindings) that change its config.
+      trust: whether a run's config may name what is not tfvit's own.
 
     Raises:
       ValueError, OSError: it cannot be loaded, says why.
@@ -97,7 +98,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     where = os.path.expanduser(where)
     is_run = tf.io.gfile.isdir(where)
     if is_run:
-        exp, config = experiment.of_run(where, overrides)
+        exp, config = experiment.of_run(where, overrides, trust=trust)
     else:
         files, bindings = published.gin_of(where, overrides[1])
         exp, config = experiment.from_config([*files, *overrides[0]],

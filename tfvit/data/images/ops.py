@@ -143,7 +143,14 @@ def decode_part(image, box, *, ratio: int = 1, channels: int = 3) -> tf.Tensor:
 
 
 def resize(image, *, size, method: str = "bilinear", antialias: bool = False):
-    """Resizes to float32 [h, w, C] without keeping the aspect ratio."""
+    """Resizes to float32 [h, w, C] without keeping the aspect ratio.
+
+    Args:
+      image: [H, W, C].
+      size: h = w, or (h, w).
+      method: one of tf.image.resize, such as "bicubic".
+      antialias: see tf.image.resize.
+    """
     image = tf.image.resize(image, _pair(size), method, antialias=antialias)
     return tf.cast(image, tf.float32)
 
@@ -181,7 +188,7 @@ def resize_small(image,
 
 
 def central_crop(image, *, size):
-    """Takes the [h, w, C] in the middle."""
+    """Takes the [h, w, C] in the middle; `size` is h = w, or (h, w)."""
     height, width = _pair(size)
     _require_size(image, size, "ops.central_crop.size")
     top = (tf.shape(image)[0] - height) // 2
@@ -191,7 +198,7 @@ def central_crop(image, *, size):
 
 
 def random_crop(image, seed, *, size):
-    """Takes [h, w, C] at a random place."""
+    """Takes [h, w, C] at a random place; `size` is h = w, or (h, w)."""
     _require_size(image, size, "ops.random_crop.size")
     return tf.image.stateless_random_crop(image,
                                           (*_pair(size), image.shape[-1]),
