@@ -32,6 +32,13 @@ def signature(function, *specs):
     return tf.function(checked, autograph=False).get_concrete_function(*specs)
 
 
+def late(function, *specs):
+    """As `signature`, but it is traced once it is called, by name."""
+    traced = functools.lru_cache(maxsize=None)(
+        lambda: signature(function, *specs))
+    return lambda **inputs: traced()(**inputs)
+
+
 class Reader:
     """Preprocesses images; one that cannot be read costs only its own row.
 

@@ -57,8 +57,11 @@ class Server(tf.Module):
         self._top_k = min(top_k, self.num_classes)
         self._link = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[link]
 
-    def signatures(self):
-        """{name: concrete function} of what this model can do."""
+    def signatures(self, make=images_lib.signature):
+        """{name: concrete function} of what this model can do.
+
+        `make` is images_lib.late for functions that are traced when called.
+        """
         encoded = tf.TensorSpec([None], tf.string, "image_bytes")
         images = tf.TensorSpec([None, *self.image_shape], tf.float32, "images")
         pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
@@ -69,7 +72,7 @@ class Server(tf.Module):
             found["serving_default"] = (self.classify, encoded)
             found["uint8_images"] = (self.classify_pixels, pixels)
             found["images"] = (self.logits, images)
-        return {name: images_lib.signature(function, spec)
+        return {name: make(function, spec)
                 for name, (function, spec) in found.items()}
 
     def warmup_requests(self, size):
