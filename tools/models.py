@@ -51,7 +51,7 @@ def rows():
             default=(None, None))
         found.append({
             "name": file.name,
-            "is": re.split(r" \(|\.$|\. |: |, for ", title)[0],
+            "is": re.split(r" \(|\.$|\. |: |, ", title)[0],
             "about": title,
             "file": file.path,
             "parameters": int(re.search(r"([\d,]+) parameters",
