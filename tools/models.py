@@ -104,7 +104,7 @@ def table(found):
            "(float32),")
     yield ("ImageNet: published top-1. Where each number is from, names of "
            "the checkpoints,")
-    yield "384 px: tfvit models NAME. (Of LiT: zero-shot; GMACs of the image tower.)"
+    yield "384 px: tfvit models NAME. (Of LiT: zero-shot; its image tower.)"
 
 
 def details(row):

@@ -7,7 +7,6 @@ import re
 
 from tfvit.evaluators import metrics
 
-
 # Settings that change no result, or only where the same data lie.
 _LITTLE = re.compile(
     r"(\b|\.)(seed|log_every|eval_every|checkpoint_every|keep_checkpoints|"
