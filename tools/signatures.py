@@ -22,8 +22,7 @@ def callables():
     """
     found = []
     for module in sorted(settable.modules()):
-        with open(settable.path(module), encoding="utf-8") as f:
-            tree = ast.parse(f.read())
+        tree = settable.tree(settable.modules()[module])
         aliases = {alias.asname: alias.name for node in tree.body
                    if isinstance(node, ast.ImportFrom)
                    for alias in node.names if alias.asname}

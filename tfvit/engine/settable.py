@@ -31,10 +31,12 @@ def modules():
     return found
 
 
-def path(module):
-    """The file of a module of `modules`."""
-    return os.path.join(os.path.dirname(PACKAGE),
-                        *modules()[module].split(".")) + ".py"
+@functools.lru_cache(maxsize=None)
+def tree(module):
+    """The syntax tree of a module of tfvit, by its import path."""
+    path = os.path.join(os.path.dirname(PACKAGE), *module.split(".")) + ".py"
+    with open(path, encoding="utf-8") as f:
+        return ast.parse(f.read())
 
 
 @functools.lru_cache(maxsize=None)
@@ -44,10 +46,8 @@ def functions(module):
     Parameters are {name: default as text, or None}; instead of them there is
     None where only running the module would tell.
     """
-    with open(path(module), encoding="utf-8") as f:
-        tree = ast.parse(f.read())
     found = {}
-    for node in tree.body:
+    for node in tree(modules()[module]).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = _parameters(node)
         elif isinstance(node, ast.ClassDef):
