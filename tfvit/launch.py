@@ -36,6 +36,7 @@ _SHARED = {  # What a command is about -> those of the flags above it reads.
     "existing run": (*_GIN, "workdir"), "overrides": _GIN}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
+_INTERRUPTED = "Interrupted."
 _NOT_BEGUN = "Interrupted before the first step: nothing new was saved."
 _BROKEN_PIPE = 141  # As of a program that SIGPIPE ends.
 _words = None  # What on the command line is no flag, once it is read.
@@ -98,9 +99,14 @@ def run_existing(main):
     _run(lambda: main(*_setup_existing()))
 
 
-def run_words(main):
-    """Calls main(words) with the arguments that are no flags."""
-    _run(main, takes_words=True)
+def run_words(main, trains=False):
+    """Calls main(words) with the arguments that are no flags.
+
+    Args:
+      main: see above.
+      trains: whether it trains, which a signal ends by saving.
+    """
+    _run(main, _NOT_BEGUN if trains else _INTERRUPTED, takes_words=True)
 
 
 def run_alone(main):
@@ -108,7 +114,7 @@ def run_alone(main):
     _run(main)
 
 
-def _run(call, interrupted="Interrupted.", takes_words=False):
+def _run(call, interrupted=_INTERRUPTED, takes_words=False):
     if _words is None:  # A program that does not call `start`.
         terminal.set_up()
         app.run(lambda argv: _guarded(call, argv[1:], interrupted, takes_words))
@@ -202,22 +208,33 @@ def _experiment():
 
 def _setup_new(writes):
     text = _parse_flags()
-    from tfvit import config
-    from tfvit.distribute import cluster
-    from tfvit.engine import checkpoint
-    from tfvit.engine import lock
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
     workdir = os.path.expanduser(_WORKDIR.value or
                                  os.path.join("runs", stem))
     exp = _experiment()
     if writes:
-        first = cluster.is_first(os.environ.get("TF_CONFIG"))
-        if first:  # Who comes second must not change config.gin.
-            lock.take(workdir)
-        config.save(text, workdir, started=checkpoint.steps(workdir),
-                    keep=not first)
-    logging.debug("Config:\n%s", text)
+        claim(text, workdir)
+    logging.debug("Config:
+%s", text)
     return exp, workdir
+
+
+def claim(text, workdir):
+    """Makes a directory that of the run with this config, or goes on with it.
+
+    Raises:
+      ValueError: another run has begun there.
+      OSError: another process is at it, or it cannot be written.
+    """
+    from tfvit import config
+    from tfvit.distribute import cluster
+    from tfvit.engine import checkpoint
+    from tfvit.engine import lock
+    first = cluster.is_first(os.environ.get("TF_CONFIG"))
+    if first:  # Who comes second must not change config.gin.
+        lock.take(workdir)
+    config.save(text, workdir, started=checkpoint.steps(workdir),
+                keep=not first)
 
 
 def _setup_existing():
