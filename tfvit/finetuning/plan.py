@@ -13,6 +13,7 @@ from tfvit import experiment
 from tfvit.engine import checkpoint
 from tfvit.engine import dry_run
 from tfvit.finetuning import dataset as dataset_lib
+from tfvit.finetuning import kinds
 from tfvit.finetuning import memory
 from tfvit.finetuning import rules
 from tfvit.finetuning import start as start_lib
@@ -83,7 +84,7 @@ class Plan:
         """
         self.wishes = wishes
         # What needs the network comes first, what takes long comes last.
-        far = dataset_lib.kind(wishes.data) == "tfds"
+        far = kinds.of(wishes.data) == "tfds"
         if far:
             self._choose_start(fetches)
         self.data = dataset_lib.read(wishes.data, val_share=wishes.val_share,
@@ -178,8 +179,7 @@ class Plan:
         if wishes.layer_decay is not None:
             yield (f"experiment.Experiment.layer_decay = "
                    f"{wishes.layer_decay!r}")
-        yield (f"# Batch: {chosen.why['batch_size']}; in so many parts for the "
-               f"memory,{self._memory}.")
+        yield f"# Batch: {chosen.why['batch_size']}."
         yield f"experiment.Experiment.batch_size = {chosen.batch_size}"
         yield f"experiment.Experiment.accum_steps = {self._parts}"
         part = chosen.batch_size // self._parts
