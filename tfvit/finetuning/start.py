@@ -180,8 +180,9 @@ def _of_augreg(name, fetches):
         return augreg.recommended(model, augreg.read_index())
     except OSError as error:
         raise type(error)(
-            f"{str(error).rstrip('.')}, and beside it {model}-i21k-*.npz, the "
-            f"weights of which it lists the best. {_OTHERWISE}.") from error
+            f"{str(error).rstrip('.')}, and beside it the weights that it "
+            f"recommends (or these alone, {model}-i21k-*.npz). {_OTHERWISE}."
+        ) from error
 
 
 def _unseen(path, stem):
