@@ -166,6 +166,9 @@ class Plan:
         yield f"NUM_CLASSES = {len(self.data.class_names)}"
         yield "\n# The model, and what it starts from."
         yield from self.start.lines
+        if self.start.class_names:
+            other = self.start.class_names != self.data.class_names
+            yield f"checkpoint.from_run.reset_head = {other}"
         yield f"IMAGE_SIZE = {self._image_size()!r}"
         if wishes.linear_probe:
             yield f"experiment.Experiment.frozen = {_ALL_BUT_HEAD!r}"

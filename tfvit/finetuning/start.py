@@ -9,11 +9,13 @@ import re
 import tensorflow as tf
 
 from tfvit import config
+from tfvit.data import class_names
 from tfvit.engine import checkpoint
 from tfvit.weights import augreg
 from tfvit.weights import catalogue
 from tfvit.weights import fetch
 from tfvit.weights import load
+from tfvit.weights import npz
 from tfvit.weights import published
 
 DEFAULT = "S_16"
@@ -39,6 +41,7 @@ class Start:
       lines: of gin, which say the rest.
       image_size: for which the weights are, pixels or (height, width).
       scratch: whether there are no weights.
+      class_names: for which the weights have a head that may stay.
     """
     name: str
     what: str
@@ -46,6 +49,7 @@ class Start:
     lines: tuple
     image_size: int | tuple
     scratch: bool = False
+    class_names: tuple = ()
 
 
 def choose(model=None, weights=None, *, fetches=True):
@@ -69,7 +73,7 @@ def choose(model=None, weights=None, *, fetches=True):
         return Start(name=stem, what="scratch", scratch=True, lines=(),
                      includes=(f"gin/models/{stem}.gin",
                                "gin/recipes/scratch.gin"),
-                     image_size=_TINY if stem == "tiny" else _SIZE)
+                     image_size=_size(stem))
     stem = None if model is None and weights else stem_of(model or DEFAULT)
     if weights is None:
         weights = _recommended(model or DEFAULT, stem)
@@ -101,6 +105,10 @@ def stem_of(name):
                          f"{', '.join(stems)}, and the names of published "
                          "checkpoints.")
     return stem
+
+
+def _size(stem):
+    return _TINY if stem == "tiny" else _SIZE
 
 
 def _is_checkpoint(name):
@@ -146,6 +154,15 @@ def _from_file(path, stem, fetches):
         (gin_file, _), bindings = published.gin_of(path)
     except OSError as error:
         raise type(error)(f"{str(error).rstrip('.')}. {_OTHERWISE}.") from error
+    except ValueError:
+        if not stem:
+            raise
+        # Its arrays do not say what it is; loading them checks it.
+        with npz.load(fetch.resolve(file)) as arrays:
+            height, width = arrays.notes.get("image_size",
+                                             [_size(stem)] * 2)
+        return _with_weights(stem, what, [], path,
+                             height if height == width else (height, width))
     found = os.path.basename(gin_file).removesuffix(".gin")
     if found.startswith("lit_"):
         raise ValueError(f"--from={path} has two towers; for its image tower "
@@ -241,10 +258,16 @@ def _from_run(run, stem):
     if channels := bound.get("ops.decode.channels"):
         lines += [f"ops.{op}.channels = {channels}" for op in (
             "decode", "decode_and_inception_crop")]
+    which = "best" if checkpoint.steps(run, best=True) else "last"
     lines += ["experiment.Experiment.init = @checkpoint.from_run",
-              f"checkpoint.from_run.path = {_absolute(run)!r}"]
-    return Start(name=stem or "its model", what=f"the run {run}",
+              f"checkpoint.from_run.path = {_absolute(run)!r}",
+              f"checkpoint.from_run.checkpoint = {which!r}"]
+    labels = os.path.join(run, "labels.txt")
+    return Start(name=stem or "its model",
+                 what=f"the {which} checkpoint of {run}",
                  lines=tuple(lines), image_size=size,
+                 class_names=tuple(class_names.read(labels)) if
+                 tf.io.gfile.exists(labels) else (),
                  includes=(*[f"gin/models/{stem}.gin"] * bool(stem),
                            "gin/recipes/finetune.gin"))
 

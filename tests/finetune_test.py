@@ -1,0 +1,224 @@
+"""`tfvit finetune`: from a folder of photos to a model, by one line."""
+
+import json
+import pathlib
+import re
+import sys
+
+from absl import flags
+from absl.testing import flagsaver
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.finetuning import photos
+from tfvit import config
+from tfvit import experiment
+from tfvit import finetune
+from tfvit import trainer
+from tfvit.engine import checkpoint
+from tfvit.finetuning import memory
+from tfvit.models import vit
+from tfvit.weights import load
+
+SCRATCH = ("--model=tiny", "--from=none", "--image_size=16")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return photos.draw(tmp_path_factory.mktemp("photos") / "shapes", 20)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of the model tiny for images of 16 pixels."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.npz"
+    load.to_npz(vit.vit(num_classes=5, image_size=16, patch_size=8, width=16,
+                        depth=2, num_heads=2, mlp_dim=32), str(path))
+    return path
+
+
+def call(*words):
+    with flagsaver.flagsaver():
+        main = flags.FLAGS(["finetune", *map(str, words)])
+        finetune.main(main[1:])
+
+
+def metrics(run):
+    """{step: {metric: value}} but for those of the clock."""
+    found = {}
+    for line in (pathlib.Path(run) / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        found.setdefault(values.pop("step"), {}).update(
+            {k: v for k, v in values.items() if k != "train/img_per_s"})
+    return found
+
+
+def rows(text):
+    """{what: value} of the printed table."""
+    return dict(re.split(r"\s{2,}", line, maxsplit=1)
+                for line in text.splitlines() if re.search(r"\S\s{2,}\S", line))
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """A run of a few updates."""
+    out = tmp_path_factory.mktemp("runs") / "shapes"
+    call(folder, *SCRATCH, "--epochs=1", f"--out={out}")
+    return out
+
+
+def test_a_run_leaves_what_any_run_does(run, folder):
+    for name in ("config.gin", "finetune.gin", "metrics.jsonl", "labels.txt"):
+        assert (run / name).exists()
+    assert (run / "labels.txt").read_text().split() == list(photos.CLASSES)
+    # One epoch of 54 images in batches of 8.
+    assert max(metrics(run)) == 7 and checkpoint.steps(str(run)) == [5, 6, 7]
+    assert checkpoint.steps(str(run), best=True)
+
+
+@pytest.mark.parametrize("file", ["config.gin", "finetune.gin"])
+def test_the_gin_file_alone_trains_the_same(run, file, tmp_path):
+    exp, _ = experiment.from_config([str(run / file)])
+    trainer.train(exp, str(tmp_path))
+    assert metrics(tmp_path) == metrics(run)
+
+
+def test_the_same_command_goes_on_and_another_is_refused(run, folder, capsys):
+    before = metrics(run)
+    call(folder, *SCRATCH, "--epochs=1", f"--out={run}")
+    assert metrics(run) == before
+    text = (run / "finetune.gin").read_text()
+    with pytest.raises(ValueError, match="(?s)-.*total_steps = 7.*"
+                       r"\+.*total_steps = 14"):
+        call(folder, *SCRATCH, "--epochs=2", f"--out={run}")
+    assert (run / "finetune.gin").read_text() == text
+    capsys.readouterr()
+
+
+def test_other_memory_is_the_same_run(run, folder, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "available", lambda _: 1)
+    call(folder, *SCRATCH, "--epochs=1", f"--out={run}")
+    assert "memory: as the run began" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_the_choice_and_writes_nothing(folder, tmp_path, capsys):
+    call(folder, *SCRATCH, "--dry_run", "--batch_size=6", "--lr=0.5",
+         f"--out={tmp_path}/x")
+    said = rows(capsys.readouterr().out)
+    assert said["images"] == "54 to train, 6 (10% of each class) to validate"
+    assert said["classes"] == "3: circle, square, triangle"
+    assert said["batch"].startswith("6, --batch_size; memory: about 0.0 GiB")
+    assert said["length"].startswith("1,500 updates, 167 epochs")
+    assert "learning rate 0.5 (--lr)" in said["optimizer"]
+    # 8 * 8 * 3 * 16 of the patches, ...: tests/gin/models_test.py has them.
+    assert said["model"].startswith("tiny, ") and said["parameters"] in said[
+        "model"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_is_divided_until_it_fits(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda _: 2**20)
+    call(folder, "--model=tiny", "--from=none", "--image_size=64",
+         "--epochs=1", "--batch_size=32", f"--out={tmp_path}",
+         "--gin_bindings=experiment.Experiment.total_steps = 1")
+    (parts,) = re.findall(r"^experiment.Experiment.accum_steps = (\d+)",
+                          (tmp_path / "config.gin").read_text(), re.M)
+    assert int(parts) > 1 and 32 % int(parts) == 0
+    assert checkpoint.steps(str(tmp_path)) == [1]
+
+
+def test_a_linear_probe_changes_the_head_alone(folder, weights, tmp_path):
+    call(folder, "--model=tiny", f"--from={weights}", "--linear_probe",
+         "--epochs=1", f"--out={tmp_path}")
+    reader = tf.train.load_checkpoint(
+        str(tmp_path / "checkpoints" / "ckpt-7"))
+    saved = {name: reader.get_tensor(name)
+             for name in reader.get_variable_to_shape_map()
+             if name.startswith("params/")}
+    before = dict(np.load(weights))
+    moved = set()
+    for name, value in before.items():
+        (now,) = [v for k, v in saved.items()
+                  if k.replace(".S", "/").split("/.ATTR")[0] == f"params/{name}"]
+        if now.shape != value.shape or (now != value).any():
+            moved.add(name)
+    assert moved == {"head/kernel", "head/bias"}
+
+
+def test_a_test_split_is_looked_at_once(folder, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(folder)
+    photos.draw(tmp_path / "data" / "test", 3, seed=1)
+    call(tmp_path / "data", *SCRATCH, "--epochs=2", f"--out={tmp_path}/run")
+    steps = [step for step, values in metrics(tmp_path / "run").items()
+             if "test/accuracy" in values]
+    assert steps == [14] == [max(metrics(tmp_path / "run"))]
+    assert metrics(tmp_path / "run")[14]["test/examples"] == 9
+
+
+def test_layers_may_learn_at_rates_of_their_own(folder, weights, tmp_path):
+    call(folder, "--model=tiny", f"--from={weights}", "--layer_decay=0.65",
+         "--dry_run", f"--out={tmp_path}")
+    assert config.bound("experiment.Experiment.layer_decay") == 0.65
+
+
+def test_a_sweep_is_of_the_papers_rates(folder, weights, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(finetune.os, "execv", lambda *words: called.append(words))
+    call(folder, "--model=tiny", f"--from={weights}", "--sweep_lr",
+         f"--out={tmp_path}", "--gin_bindings=losses.softmax_xent."
+         "label_smoothing = 0.1")
+    ((program, words),) = called
+    assert program == sys.executable
+    # 0.001, 0.003, 0.01 and 0.03 at 512, times 8 / 512.
+    assert "--grid=optim.sgd.lr = 1.56e-05 | 4.69e-05 | 0.000156 | 0.000469" in (
+        words)
+    assert {f"--gin_file={tmp_path}/finetune.gin", f"--dir={tmp_path}",
+            "--metric=val/accuracy", "--gin_bindings=losses.softmax_xent."
+            "label_smoothing = 0.1"} <= set(words)
+    assert (tmp_path / "finetune.gin").exists()
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--linear_probe", *SCRATCH], "--linear_probe with --from=none"),
+    (["--linear_probe", "--layer_decay=0.5"], "leave --layer_decay out"),
+    (["--sweep_lr", "--lr=1"], "leave --lr out"),
+    (["--image_size=0"], "--image_size=0 must be above 0"),
+    ([*SCRATCH, "--epochs=-1"], "--epochs=-1.0 must be above 0"),
+    ([*SCRATCH, "--layer_decay=2"], "layer_decay=2.0"),
+    ([*SCRATCH, "--precision=bfloat16"], "precision='bfloat16' is not one of"),
+    (["--model=S_61"], "Did you mean S_16"),
+])
+def test_flags_that_cannot_work_are_refused(folder, tmp_path, words, message):
+    with pytest.raises(ValueError, match=message):
+        call(folder, *words, f"--out={tmp_path}/x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [[], ["a", "b"]])
+def test_there_is_one_data(words):
+    with pytest.raises(finetune.app.UsageError, match="one DATA"):
+        call(*words)
+
+
+@pytest.mark.slow
+def test_photos_are_learned_from_scratch(tmp_path):
+    photos.draw(tmp_path / "shapes", 40)
+    call(tmp_path / "shapes", "--model=tiny", "--from=none", "--image_size=32",
+         f"--out={tmp_path}/run", "--epochs=30")
+    last = metrics(tmp_path / "run")
+    assert last[max(last)]["val/accuracy"] >= 0.9
+
+
+@pytest.mark.slow
+def test_a_sweep_names_the_winner(folder, weights, tmp_path, capfd, monkeypatch):
+    def run(program, words):
+        import subprocess
+        assert not subprocess.run(words, check=False).returncode
+
+    monkeypatch.setattr(finetune.os, "execv", run)
+    call(folder, "--model=tiny", f"--from={weights}", "--sweep_lr",
+         "--epochs=1", f"--out={tmp_path}/sweep")
+    assert re.search(rf"Best val/accuracy: [\d.]+, {tmp_path}/sweep/lr=",
+                     capfd.readouterr().out)
