@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit import experiment
+from tfvit.engine import run_config
 from tfvit.engine import settable
 
 OLD = """
@@ -68,10 +69,10 @@ def test_a_run_of_an_earlier_version_may_go_on(tmp_path):
                       "from tfvit.data import")
     assert old.count("from tfvit import") == 4
     (tmp_path / "config.gin").write_text(old)
-    config.save(new, str(tmp_path), started=True)
+    run_config.save(new, str(tmp_path), started=True)
     with pytest.raises(ValueError, match="-optim.adamw.lr = 0.002\n"
                        "\\+optim.adamw.lr = 0.1\nTo continue"):
-        config.save(config.parse(["gin/digits.gin"], ["optim.adamw.lr = 0.1"]),
+        run_config.save(config.parse(["gin/digits.gin"], ["optim.adamw.lr = 0.1"]),
                     str(tmp_path), started=True)
     assert (tmp_path / "config.gin").read_text() == old
 
@@ -87,10 +88,10 @@ def test_a_list_in_another_order_is_another_config(value, tmp_path):
         config.parse(["gin/digits.gin"], [f"pipeline.train.ops = {ops}"])
         for ops in (ops, value))
     assert "\\\n" in first  # A value of several lines.
-    config.save(first, str(tmp_path), started=False)
-    config.save(first, str(tmp_path), started=True)
+    run_config.save(first, str(tmp_path), started=False)
+    run_config.save(first, str(tmp_path), started=True)
     with pytest.raises(ValueError, match="-pipeline.train.ops = .*\n\\+pip"):
-        config.save(other, str(tmp_path), started=True)
+        run_config.save(other, str(tmp_path), started=True)
 
 
 def test_a_module_of_ones_own_keeps_its_name(tmp_path, monkeypatch):
@@ -114,7 +115,7 @@ def test_gin_files_may_lie_where_tensorflow_reads():
 
 def test_a_run_without_its_config_says_so(tmp_path, caplog):
     caplog.set_level("WARNING", logger="absl")
-    config.save("a = 1\n", str(tmp_path), started=True)
+    run_config.save("a = 1\n", str(tmp_path), started=True)
     assert "config.gin is missing" in caplog.text
 
 

@@ -196,12 +196,6 @@ def test_flags_that_cannot_work_are_refused(folder, tmp_path, words, message):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("words", [[], ["a", "b"]])
-def test_there_is_one_data(words):
-    with pytest.raises(finetune.app.UsageError, match="one DATA"):
-        call(*words)
-
-
 @pytest.mark.slow
 def test_photos_are_learned_from_scratch(tmp_path):
     photos.draw(tmp_path / "shapes", 40)

@@ -7,9 +7,9 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
-    r"engine|evaluators|serving|config",
+    r"engine|evaluators|serving|server|config",
     r"experiment|trainer|launch|flag_words|terminal|inference|finetuning",
-    r"finetune|train|evaluate|export|predict|benchmark|__main__",
+    r"finetune|train|evaluate|export|predict|serve|benchmark|__main__",
 ]
 DOORS = {
     "gin": r"config",
@@ -23,6 +23,8 @@ DOORS = {
     "matplotlib": r"inference/figures",
     "wandb": r"engine/writers",
     "mlflow": r"engine/writers",
+    "starlette": r"server/app",
+    "uvicorn": r"serve",
 }
 
 

@@ -13,6 +13,7 @@ from tests import toy
 from tfvit import config
 from tfvit import experiment
 from tfvit import trainer
+from tfvit.engine import run_config
 
 ROOT = pathlib.Path(config.ROOT)
 RUNS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gin").glob("*.gin"))
@@ -102,12 +103,12 @@ def test_a_binding_that_nothing_reads_stops_the_run(tmp_path):
 
 
 def test_a_changed_config_is_refused_once_there_is_a_checkpoint(tmp_path):
-    config.save("a = 1\nb = 2\n", tmp_path, started=False)
-    config.save("a = 1\nb = 3\n", tmp_path, started=False)
-    config.save("a = 1\nb = 3\n", tmp_path, started=True)
+    run_config.save("a = 1\nb = 2\n", tmp_path, started=False)
+    run_config.save("a = 1\nb = 3\n", tmp_path, started=False)
+    run_config.save("a = 1\nb = 3\n", tmp_path, started=True)
     with pytest.raises(ValueError, match=re.compile(
             r"differs.*\n-b = 3\n\+b = 4\n.*--workdir", re.DOTALL)):
-        config.save("a = 1\nb = 4\n", tmp_path, started=True)
+        run_config.save("a = 1\nb = 4\n", tmp_path, started=True)
     assert (tmp_path / "config.gin").read_text() == "a = 1\nb = 3\n"
 
 

@@ -26,7 +26,6 @@ from tfvit.storage import errors
 from tfvit.weights import augreg
 
 ROOT = settable.ROOT  # Where gin/ lies.
-_MAY_CHANGE = re.compile(r"\bskip_corrupt = ")  # Told to runs that stop there.
 _texts = []  # Of the files read last.
 
 
@@ -79,52 +78,9 @@ def of(workdir):
     return path
 
 
-def save(config, workdir, *, started, keep=False):
-    """Writes WORKDIR/config.gin, or checks that it says the same.
-
-    It may say something else about skipping corrupt files: that is written.
-
-    Args:
-      config: what `parse` returned.
-      workdir: directory of the run.
-      started: whether there are checkpoints of it.
-      keep: whether to leave one that is there as it is, as who is not the first
-        of several workers should.
-
-    Raises:
-      ValueError: the directory holds checkpoints of a run with another config.
-    """
-    path = os.path.join(workdir, "config.gin")
-    if started and tf.io.gfile.exists(path):
-        with _open(path) as f:
-            saved = _lines(f.read())
-        new = _lines(config)
-        changes = [*(("-", line) for line in saved if line not in new),
-                   *(("+", line) for line in new if line not in saved)]
-        if changes and all(_MAY_CHANGE.search(line) for _, line in changes):
-            logging.info("Changed: %s", " ".join(map("".join, changes)))
-        elif changes:
-            # A binding's old value beside its new one.
-            changes.sort(key=lambda change: change[1].split(" = ")[0])
-            raise ValueError(
-                "This run's config differs from the one in "
-                f"{path} (-):\n" + "\n".join(map("".join, changes)) +
-                "\nTo continue that run, take the change back; to start "
-                "another one, choose a new --workdir.")
-        else:
-            return
-    elif keep and tf.io.gfile.exists(path):
-        return
-    elif started:
-        logging.warning("%s is missing: nothing says whether the run began "
-                        "with this config.", path)
-    with errors.writing(path, "Choose another --workdir."):
-        tf.io.gfile.makedirs(workdir)
-        # Beside it first: no one reads half of it.
-        partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
-        with tf.io.gfile.GFile(partial, "w") as f:
-            f.write(config)
-        tf.io.gfile.rename(partial, path, overwrite=True)
+def text():
+    """The whole config that was parsed last."""
+    return gin.config_str()
 
 
 def sources():
@@ -229,14 +185,6 @@ def _open(file):
         text = former_names.updated(f.read())
     _texts.append(text)
     return io.StringIO(text)
-
-
-def _lines(config):
-    """The bindings of a config, one a line, in today's names."""
-    # What is indented goes on with the line before.
-    joined = re.sub(r"\\?\n\s+", " ", former_names.updated(config))
-    return [line for line in joined.splitlines()
-            if line and not line.startswith(("#", "from ", "import "))]
 
 
 def _augreg_model():

@@ -7,6 +7,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 from tfvit import config
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
+from tfvit.engine import extension
 from tfvit.engine import writers as writers_lib
 from tfvit.optimize import gradients as gradients_lib
 from tfvit.optimize import objectives
@@ -29,6 +30,9 @@ class Experiment:
         captions.
       optimizer: total_steps -> optim.Optimizer.
       total_steps: updates in the run.
+      extended: (step, total_steps until then, "stretch" or "restart") of each
+        time that the run was made longer or shorter: `train --extend` writes
+        it, and engine.extension says what it means.
       batch_size: global batch B, examples per update.
       log_every: steps between lines of training metrics.
       eval_every: steps between evaluations; the last step evaluates too.
@@ -62,6 +66,10 @@ class Experiment:
       lr_multipliers: pairs (regular expression, factor); the first that matches
         a parameter's whole name multiplies its learning rate (and, with it,
         its weight decay).
+      layer_decay: factor in (0, 1], such as 0.65, from each block's learning
+        rate to that of the block before it, so that embeddings (of a hybrid
+        the ResNet) learn slowest and the head as fast as ever; see
+        optimize.layer_decay. Multiplies lr_multipliers. Or None.
       ema_decay: decay per update, such as 0.9999, of a moving average of the
         weights, which is then what is evaluated, exported and predicts: one
         over the last 1 / (1 - ema_decay) updates or so. Or None.
@@ -104,6 +112,7 @@ class Experiment:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    extended: Sequence[Tuple[int, int, str]] = ()
     evaluator_every: Mapping[str, int] = dataclasses.field(
         default_factory=dict)
     keep_checkpoints: int = 3
@@ -121,6 +130,7 @@ class Experiment:
     clip_norm: Optional[float] = None
     frozen: Optional[str] = None
     lr_multipliers: Sequence[Tuple[str, float]] = ()
+    layer_decay: Optional[float] = None
     ema_decay: Optional[float] = None
     ema_warmup: bool = False
     strategy: Callable[[], Any] = distribute_lib.auto
@@ -147,6 +157,7 @@ class Experiment:
             raise ValueError(
                 f"Experiment.eval_every={self.eval_every} must be a multiple "
                 f"of Experiment.log_every={self.log_every}.")
+        self._check_extended()
         self._check_actions()
         if self.batch_size % self.accum_steps:
             raise ValueError(
@@ -192,6 +203,19 @@ class Experiment:
         """The steps between the evaluations of an evaluator."""
         return self.evaluator_every.get(evaluator, self.eval_every)
 
+    def _check_extended(self):
+        last = 0
+        for part in self.extended:
+            if not isinstance(part, (tuple, list)) or len(part) != 3 or not (
+                    all(isinstance(n, int) for n in part[:2]) and
+                    last <= part[0] <= min(part[1], self.total_steps) and
+                    part[2] in extension.CHOICES):
+                raise ValueError(
+                    f"Experiment.extended: {part!r} must be a step, the "
+                    "total_steps until then and one of "
+                    f"{', '.join(extension.CHOICES)}, as --extend writes it.")
+            last = part[0]
+
     def _check_actions(self):
         """Checks what is done between updates."""
         for name, steps in self.evaluator_every.items():
@@ -229,6 +253,12 @@ class Experiment:
             raise ValueError(f"Experiment.ema_warmup={self.ema_warmup!r} must "
                              "be True or False, and goes with an "
                              f"Experiment.ema_decay, now {self.ema_decay!r}.")
+        if self.layer_decay is not None and not (
+                isinstance(self.layer_decay, (int, float)) and
+                0 < self.layer_decay <= 1 and self.layer_decay is not True):
+            raise ValueError(f"Experiment.layer_decay={self.layer_decay!r} "
+                             "must be a number above 0 and at most 1, such as "
+                             "0.65, or None.")
         for pair in self.lr_multipliers:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not (
                     isinstance(pair[1], (int, float)) and pair[1] > 0):

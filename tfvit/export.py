@@ -43,13 +43,14 @@ _TOP_K = flags.DEFINE_integer("top_k", 5, "How many classes to name.",
 _LABELS = flags.DEFINE_string(
     "labels", None, "File of class names, imagenet2012 or imagenet21k.")
 _WARMUP = flags.DEFINE_multi_integer(
-    "warmup", [1, 8], "Batch size to warm up; repeat for more; 0 for none.",
+    "warmup", [1, 2, 4, 8], "Batch size to warm up; repeat for more; 0 for none.",
     lower_bound=0)
 _PRECISION = flags.DEFINE_string(
     "precision", None, "float32, mixed_bfloat16 or mixed_float16 (default: "
     "that of the run).")
 _JIT = flags.DEFINE_bool(
-    "jit", False, "Compile with XLA, anew for each batch size.")
+    "jit", False, "Compile with XLA, anew for each batch size; what is printed "
+    "says what the server needs.")
 _FORMAT = flags.DEFINE_enum(
     "format", "savedmodel", ("savedmodel", *formats.FILES), "What to write.")
 _SAMPLES = flags.DEFINE_multi_string(
@@ -68,6 +69,7 @@ import tensorflow as tf
 from tfvit.inference import finished
 from tfvit.inference import image_files
 from tfvit.serving import convert
+from tfvit.serving import howto
 from tfvit.serving import saved
 
 _MAX_SAMPLES = 200  # For each of the two uses.
@@ -212,8 +214,7 @@ def _export_saved_model(trained):
         step=trained.step, class_names=trained.class_names,
         config=trained.config, record={**trained.record(), "jit": _JIT.value},
         model_name=name, warmup_batches=batches)
-    print(f"Wrote {path}\n\n"
-          f"{saved.serving_help(_OUT.value, name, batches or [8])}")
+    print(f"Wrote {path}\n\n{howto.text(path, name, batches)}")
 
 
 if __name__ == "__main__":

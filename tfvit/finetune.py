@@ -14,7 +14,6 @@ The same command goes on where it was stopped.
 import os
 import sys
 
-from absl import app
 from absl import flags
 
 from tfvit import launch
@@ -55,27 +54,27 @@ _DRY_RUN = flags.DEFINE_bool(
     "Downloads no weights and writes nothing.")
 
 
+launch.start(__name__, "chosen run", clock=True, words=(
+    "Say what to train on, such as /data/flowers: one word, and no flag."))
+
+from tfvit import trainer
+from tfvit.engine import dry_run
+from tfvit.finetuning import plan as plan_lib
+
+
 def main(words):
-    if len(words) != 1:
-        raise app.UsageError(
-            "Say what to train on, one DATA, such as tfvit finetune "
-            f"/data/flowers, not {' '.join(words) or 'nothing'}.")
-    # Here, for --help to be fast.
-    from tfvit import trainer
-    from tfvit.engine import dry_run
-    from tfvit.finetuning import plan as plan_lib
+    (data,) = words
     if _SWEEP_LR.value and _LR.value is not None:
         raise ValueError("--sweep_lr tries several learning rates: leave --lr "
                          "out.")
     plan = plan_lib.Plan(
         plan_lib.Wishes(
-            data=words[0], model=_MODEL.value, weights=_FROM.value,
+            data=data, model=_MODEL.value, weights=_FROM.value,
             epochs=_EPOCHS.value, batch_size=_BATCH_SIZE.value, lr=_LR.value,
             val_share=_VAL_SHARE.value, image_size=_IMAGE_SIZE.value,
             seed=_SEED.value, linear_probe=_LINEAR_PROBE.value,
             layer_decay=_LAYER_DECAY.value, precision=_PRECISION.value,
-            out=_OUT.value or launch.workdir_or_none(),
-            overrides=launch.overrides()),
+            out=_OUT.value, overrides=launch.overrides()),
         fetches=not _DRY_RUN.value)
     print("\n".join(plan.summary()), flush=True)
     if _SWEEP_LR.value:
@@ -103,4 +102,4 @@ def _sweep(file, plan):
 
 
 if __name__ == "__main__":
-    launch.run_words(main)
+    launch.run_words(main, trains=True)

@@ -100,7 +100,8 @@ def _lines(flag, required):
              "multi int": "NUMBER"}.get(flag.flag_type(), "TEXT")
     if getattr(flag.parser, "enum_values", None):
         value = "|".join(flag.parser.enum_values)
-    head = (f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={value}")
+    is_switch = flag.boolean and "|" not in value
+    head = f"--[no]{flag.name}" if is_switch else f"--{flag.name}={value}"
     default = flag.default
     if required:
         note = "(required)"

@@ -33,7 +33,7 @@ _VERBOSE = flags.DEFINE_bool(
 _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
     None: (), "config": _GIN, "new run": (*_GIN, "workdir"),
-    "existing run": (*_GIN, "workdir"), "overrides": _GIN}
+    "existing run": (*_GIN, "workdir"), "chosen run": _GIN, "overrides": _GIN}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
 _INTERRUPTED = "Interrupted."
@@ -42,7 +42,7 @@ _BROKEN_PIPE = 141  # As of a program that SIGPIPE ends.
 _words = None  # What on the command line is no flag, once it is read.
 
 
-def start(name, about=None, *, required=(), clock=False):
+def start(name, about=None, *, required=(), words=None, clock=False):
     """Reads the flags of the command that runs, before it imports TensorFlow.
 
     Ends the process for --help, and with a sentence where a flag or a gin
@@ -52,27 +52,30 @@ def start(name, about=None, *, required=(), clock=False):
       name: the __name__ of the calling module; nothing happens unless it is the
         command that runs.
       about: "new run" or "config", which --gin_file gives; the "existing run"
-        of --workdir, or whatever other flags name, where --gin_file and
-        --gin_bindings are "overrides"; or None.
+        of --workdir; a "chosen run", or whatever other flags name, where
+        --gin_file and --gin_bindings are "overrides"; or None.
       required: names of flags that must be given.
+      words: what to say where there is not one word that is no flag, or None.
       clock: whether its lines begin with the time.
     """
     global _words
     if name != "__main__":
         return
     terminal.listen()
-    if about == "new run":
+    if about in ("new run", "chosen run"):
         terminal.on_interrupt(_NOT_BEGUN)
     terminal.set_up(clock=clock)
     try:
         _words = flag_words.parse((*_SHARED[about], _VERBOSE.name),
                                   shared_module=__name__, required=required)
         terminal.set_up(verbose=_VERBOSE.value, clock=clock)
+        if words and len(_words) != 1:
+            raise app.UsageError(words)
         if about:
             binding_words.check(_saved(about) + _GIN_FILE.value,
                                 _GIN_BINDINGS.value,
                                 whole=about in ("config", "new run"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, app.UsageError) as error:
         flags.FLAGS.mark_as_parsed()  # As far as they can be.
         _fail(error)
 
@@ -85,13 +88,14 @@ def _saved(about):
     return [path] * os.path.isfile(path)
 
 
-def run(main, writes=lambda: True):
+def run(main, writes=lambda: True, extends=lambda: None):
     """Parses gin, then calls main(exp, workdir) for a new run.
 
     The config is saved in the workdir if `writes` says so, once flags are
-    parsed.
+    parsed; `extends` says how a run that is there becomes longer, see
+    engine.extension.
     """
-    _run(lambda: main(*_setup_new(writes())), _NOT_BEGUN)
+    _run(lambda: main(*_setup_new(writes(), extends())), _NOT_BEGUN)
 
 
 def run_existing(main):
@@ -206,35 +210,49 @@ def _experiment():
     return config.make(experiment.Experiment)
 
 
-def _setup_new(writes):
+def _setup_new(writes, extends):
     text = _parse_flags()
+    from tfvit.engine import checkpoint
+    from tfvit.engine import extension
+    from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
     workdir = os.path.expanduser(_WORKDIR.value or
                                  os.path.join("runs", stem))
+    steps = checkpoint.steps(workdir)
+    history, is_new = extension.bindings(
+        text, run_config.saved(workdir), max(steps, default=None), extends)
+    if history:
+        text = _parse_flags(history)
     exp = _experiment()
+    if is_new:
+        extension.check(exp, extends)
     if writes:
-        claim(text, workdir)
-    logging.debug("Config:
-%s", text)
+        claim(text, workdir, extends=bool(extends))
+    logging.debug("Config:\n%s", text)
     return exp, workdir
 
 
-def claim(text, workdir):
+def claim(text, workdir, extends=False):
     """Makes a directory that of the run with this config, or goes on with it.
+
+    Args:
+      text: the config.
+      workdir: the directory.
+      extends: see run_config.save.
 
     Raises:
       ValueError: another run has begun there.
       OSError: another process is at it, or it cannot be written.
     """
-    from tfvit import config
     from tfvit.distribute import cluster
     from tfvit.engine import checkpoint
     from tfvit.engine import lock
+    from tfvit.engine import run_config
     first = cluster.is_first(os.environ.get("TF_CONFIG"))
     if first:  # Who comes second must not change config.gin.
         lock.take(workdir)
-    config.save(text, workdir, started=checkpoint.steps(workdir),
-                keep=not first)
+    run_config.save(text, workdir, started=checkpoint.steps(workdir),
+                    keep=not first, extends=extends)
 
 
 def _setup_existing():

@@ -7,7 +7,6 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit import config
-from tfvit.data import class_names
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
@@ -17,6 +16,9 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
 from tfvit.engine import loop
+from tfvit.engine import run_changes
+from tfvit.engine import run_config
+from tfvit.engine import same_data
 from tfvit.engine import train_log
 from tfvit.engine import writers
 from tfvit.storage import errors
@@ -51,11 +53,6 @@ def train(exp, workdir):
 def _train(run, workdir, chief):
     exp = run.exp
     banner.log(run, workdir)
-    if chief and run.source.class_names:
-        path = os.path.join(workdir, "labels.txt")
-        with errors.writing(path, "Choose another --workdir."):
-            tf.io.gfile.makedirs(workdir)
-            class_names.write(run.source.class_names, path)
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
@@ -67,12 +64,23 @@ def _train(run, workdir, chief):
                                          keep=exp.keep_checkpoints,
                                          writes=chief)
     restored = checkpoints.restore()
+    same_data.check(run.source, checkpoints.memory.data, workdir,
+                    run_changes.places(config.text()), restored=restored,
+                    writes=chief)
     if restored:
         logging.info("Continuing %s from step %d.", workdir, checkpoints.saved)
+        if checkpoints.saved > exp.total_steps:
+            raise ValueError(f"{workdir} is at step {checkpoints.saved} "
+                             "already, beyond "
+                             f"Experiment.total_steps={exp.total_steps}.")
+        if chief:
+            run_config.renew(config.text(), workdir, checkpoints.saved)
     else:
         if exp.init:
             exp.init(run.model)
         run.state.start_averages()
+    checkpoints.memory.data["patch_grid"] = getattr(run.model, "image_grid",
+                                                    None)
     table = train_log.parameters(run.params)
     logging.debug("Parameters:\n%s", table)
     if chief and not restored:

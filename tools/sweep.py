@@ -44,6 +44,7 @@ from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import lock
+from tfvit.engine import run_config
 from tfvit.evaluators import metrics
 
 from . import runs as runs_lib
@@ -217,7 +218,7 @@ def sweep(runs, files, bindings, metric):
     for number, (run, (point, text, total_steps)) in enumerate(
             runs.items(), 1):
         # Refuses results of other settings.
-        config.save(text, run, started=checkpoint.steps(run))
+        run_config.save(text, run, started=checkpoint.steps(run))
         values[run] = value(run, metric, total_steps)
         if values[run] is not None:
             continue

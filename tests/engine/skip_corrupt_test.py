@@ -14,6 +14,7 @@ from tfvit import experiment
 from tfvit import trainer
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.engine import run_config
 
 GIN = """
 from __gin__ import dynamic_registration
@@ -134,7 +135,7 @@ def test_the_advice_works_for_a_run_that_goes_on(photos, tmp_path):
 
     def train(*bindings):
         exp, text = parse(tmp_path, "classification", *folder, *bindings)
-        config.save(text, str(workdir), started=checkpoint.steps(workdir))
+        run_config.save(text, str(workdir), started=checkpoint.steps(workdir))
         return trainer.train(exp, str(workdir))
 
     with pytest.raises(ValueError, match="Cannot decode .*2.png") as error:

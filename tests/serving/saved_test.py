@@ -1,7 +1,6 @@
 """Tests of the folders that TensorFlow Serving reads."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -114,14 +113,6 @@ def test_warming_up_with_big_batches_takes_a_small_file(tmp_path):
     write(tmp_path, warmup_batches=[100])
     path = tmp_path / "7" / "assets.extra" / "tf_serving_warmup_requests"
     assert path.stat().st_size < 100_000  # 307,200 bytes of images alone.
-
-
-def test_the_help_batches_up_to_the_largest_size_that_was_warmed_up():
-    text = saved.serving_help("/exports/b16", "b16", [8, 1, 8])
-    # TensorFlow Serving wants them sorted and the last one as the maximum.
-    assert "max_batch_size { value: 8 }" in text
-    assert re.findall(r"allowed_batch_sizes: (\d+)", text) == ["1", "8"]
-    assert '-v "/exports/b16:/models/b16" \\' in text
 
 
 @pytest.mark.slow

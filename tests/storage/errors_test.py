@@ -11,6 +11,7 @@ from tests import toy
 from tfvit import config
 from tfvit import launch
 from tfvit import trainer
+from tfvit.engine import run_config
 from tfvit.storage import errors
 
 
@@ -126,4 +127,4 @@ def test_a_workdir_below_a_file_is_refused_with_a_sentence(tmp_path):
     with pytest.raises(OSError, match="Cannot write .*file.*--workdir"):
         trainer.train(toy.EXPERIMENT, tmp_path / "file" / "run")
     with pytest.raises(OSError, match="Cannot write .*config.gin.*--workdir"):
-        config.save("", tmp_path / "file" / "run", started=False)
+        run_config.save("", tmp_path / "file" / "run", started=False)

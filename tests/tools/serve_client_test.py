@@ -1,97 +1,91 @@
 """The client against servers that speak TensorFlow Serving's protocols."""
 
-import base64
 from concurrent import futures
-import threading
+import json
+import subprocess
+import sys
 
+from absl import flags
+from absl.testing import flagsaver
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving import samples
+from tests.server import toys
+from tfvit import config
 from tfvit.inference import finished
-from tfvit.serving import saved
+from tfvit.server import configs
 from tools import serve_client
 
-flask = pytest.importorskip("flask")
-IMAGES = [samples.encoded(), b"rubbish", samples.encoded("JPEG", seed=1)]
+FLAGS = flags.FLAGS
+IMAGES = [b"\xff bytes of an image", b"rubbish", b"a larger image"]
+BATCHES = configs.Batching(
+    max_batch_size=64, max_execution_batch_size=2, split=True,
+    batch_timeout=0.002, max_enqueued_batches=1000,
+    allowed_batch_sizes=(1, 2))
 
 
 @pytest.fixture(scope="module")
-def function(tmp_path_factory):
-    out = str(tmp_path_factory.mktemp("export"))
-    saved.write(samples.server(), out=out, step=1, config="",
-                class_names=samples.NAMES, model_name="toy",
-                record={"model": "toy", "step": 1, "link": "softmax",
-                        "precision": "float32", "preprocessing": []},
-                warmup_batches=[])
-    return finished.signatures(out)["serving_default"]
-
-
-def plain(value):
-    """As the server's JSON has it."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return [v.decode() if isinstance(v, bytes) else v for v in value.tolist()]
+def export(tmp_path_factory):
+    out = tmp_path_factory.mktemp("export")
+    toys.write(out, 1, 0.0)
+    return out
 
 
 @pytest.fixture(scope="module")
-def rest(function):
-    """https://www.tensorflow.org/tfx/serving/api_rest, row format."""
-    from werkzeug import serving
-    server = flask.Flask("serving")
-
-    @server.post("/v1/models/<name>:predict")
-    def predict(name):
-        if name != "toy":
-            return {"error": f"Servable not found for request: {name}"}, 404
-        body = flask.request.get_json()
-        assert body["signature_name"] == "serving_default"
-        images = [base64.b64decode(i["b64"]) for i in body["instances"]]
-        outputs = {
-            name: value.numpy() for name, value in
-            function(image_bytes=tf.constant(images)).items()}
-        rows = [{k: v[i] for k, v in outputs.items()}
-                for i in range(len(images))]
-        return {"predictions": [
-            {k: plain(v) for k, v in row.items()} for row in rows]}
-
-    running = serving.make_server("localhost", 0, server, threaded=True)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://localhost:{running.port}"
-    running.shutdown()
+def functions(export):
+    return finished.signatures(str(export))
 
 
 @pytest.fixture(scope="module")
-def rpc(function):
+def rest(export):
+    with toys.serving(toys.one(export, labels={"stable": 1}),
+                      batches=BATCHES) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def rpc(functions):
+    """host:port of a server that notes what it was sent in `rpc.seen`."""
     grpc = pytest.importorskip("grpc")
     pytest.importorskip("tensorflow_serving")
     from tensorflow_serving.apis import predict_pb2
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        seen = []
+        busy = 0
 
         def Predict(self, request, context):
+            self.seen.append((request.model_spec,
+                              dict(context.invocation_metadata())))
+            if self.busy:
+                self.busy -= 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Try again")
             if request.model_spec.name != "toy":
                 context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found")
-            outputs = function(**{
+            outputs = functions[request.model_spec.signature_name](**{
                 name: tf.constant(tf.make_ndarray(value))
                 for name, value in request.inputs.items()})
             return predict_pb2.PredictResponse(outputs={
                 name: tf.make_tensor_proto(value)
                 for name, value in outputs.items()})
 
-    server = grpc.server(futures.ThreadPoolExecutor(2))
+    service, server = Service(), grpc.server(futures.ThreadPoolExecutor(2))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        Service(), server)
-    port = server.add_insecure_port("localhost:0")
+        service, server)
+    service.address = f"localhost:{server.add_insecure_port('localhost:0')}"
     server.start()
-    yield f"localhost:{port}"
+    yield service
     server.stop(None)
 
 
-def check(answers, function):
-    outputs = function(image_bytes=tf.constant(IMAGES))
+def send(client, images, signature="classify", retries=0):
+    return serve_client.ask(client, client.request(signature, images), retries)
+
+
+def check(answers, functions):
+    outputs = functions["classify"](image_bytes=tf.constant(IMAGES))
     found = [serve_client.summary("x", answer) for answer in answers]
     assert "cut short" in found[1]["error"]
     for i in 0, 2:
@@ -104,24 +98,102 @@ def check(answers, function):
                                    outputs["scores"][i], atol=1e-6)
 
 
-def test_rest_gives_what_the_model_gives(rest, function):
-    check(serve_client.ask_rest(IMAGES, url=rest, model="toy", timeout=60),
-          function)
+@pytest.mark.parametrize("which", [{}, {"version": 1}, {"label": "stable"}])
+def test_rest_gives_what_the_model_gives(rest, functions, which):
+    check(send(serve_client.Rest(rest, "toy", **which), IMAGES), functions)
 
 
-def test_grpc_gives_what_the_model_gives(rpc, function):
-    check(serve_client.ask_grpc(IMAGES, address=rpc, model="toy", timeout=60),
-          function)
+def test_grpc_gives_what_the_model_gives(rpc, functions):
+    client = serve_client.Grpc(rpc.address, "toy", version=7,
+                               headers={"Authorization": "Bearer x"})
+    check(send(client, IMAGES), functions)
+    spec, metadata = rpc.seen[-1]
+    assert (spec.version.value, spec.signature_name) == (7, "classify")
+    assert metadata["authorization"] == "Bearer x"
+    send(serve_client.Grpc(rpc.address, "toy", label="canary"), IMAGES[:1])
+    assert rpc.seen[-1][0].version_label == "canary"
+
+
+def test_other_signatures_give_all_of_their_outputs(rest, rpc, functions):
+    expected = functions["features"](image_bytes=tf.constant(IMAGES))
+    for client in (serve_client.Rest(rest, "toy"),
+                   serve_client.Grpc(rpc.address, "toy")):
+        rows = [serve_client.summary("x", row)
+                for row in send(client, IMAGES, "features")]
+        assert set(rows[0]) == {"file", "features"} and "error" in rows[1]
+        np.testing.assert_allclose(rows[2]["features"],
+                                   expected["features"][2], rtol=1e-5)
 
 
 def test_the_servers_refusal_is_told(rest, rpc):
     with pytest.raises(serve_client.ServingError, match="404.*not found.*b16"):
-        serve_client.ask_rest(IMAGES, url=rest, model="b16", timeout=60)
+        send(serve_client.Rest(rest, "b16"), IMAGES)
+    with pytest.raises(serve_client.ServingError, match="400.*label: x y"):
+        send(serve_client.Rest(rest, "toy", label="x y"), IMAGES)
     with pytest.raises(serve_client.ServingError, match="NOT_FOUND.*not found"):
-        serve_client.ask_grpc(IMAGES, address=rpc, model="b16", timeout=60)
+        send(serve_client.Grpc(rpc.address, "b16"), IMAGES)
 
 
 def test_a_server_that_is_not_there_is_told():
     with pytest.raises(serve_client.ServingError, match="Does the server run"):
-        serve_client.ask_rest(IMAGES, url="http://localhost:9", model="toy",
-                              timeout=5)
+        send(serve_client.Rest("http://localhost:9", "toy"), IMAGES)
+    with pytest.raises(serve_client.ServingError, match="is not like"):
+        serve_client.Rest("localhost:8501", "toy")
+
+
+def test_a_busy_server_is_asked_again_but_not_for_ever(rpc, functions,
+                                                       monkeypatch):
+    monkeypatch.setattr(serve_client, "_PAUSE", 0.001)
+    client = serve_client.Grpc(rpc.address, "toy")
+    rpc.busy = 2
+    check(send(client, IMAGES, retries=2), functions)
+    rpc.busy = 2
+    with pytest.raises(serve_client.ServingError, match="Try again"):
+        send(client, IMAGES, retries=1)
+    rpc.busy, before = 0, len(rpc.seen)
+    with pytest.raises(serve_client.ServingError, match="NOT_FOUND"):
+        send(serve_client.Grpc(rpc.address, "b16"), IMAGES, retries=5)
+    assert len(rpc.seen) == before + 1  # Asking again would not help.
+
+
+def test_an_idle_connection_that_was_closed_is_opened_again(export):
+    with toys.serving(toys.one(export)) as address:
+        client = serve_client.Rest(address, "toy")
+        send(client, IMAGES[:1])
+    port = int(address.rsplit(":", 1)[1])
+    with toys.serving(toys.one(export), port=port):
+        send(client, IMAGES[:1])
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = []
+    for i, image in enumerate([*IMAGES, *IMAGES]):
+        (tmp_path / f"{i}.png").write_bytes(image)
+        paths.append(str(tmp_path / f"{i}.png"))
+    return paths
+
+
+def test_load_is_sent_and_measured(rest, files, capsys):
+    FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(model="toy", rest=rest, load=0.3, clients=3,
+                             batch_size=4, signature="classify"):
+        serve_client.main(["", *files])
+    report = json.loads(capsys.readouterr().out)
+    assert report["errors"] == {} and report["clients"] == 3
+    assert report["requests"] >= 3
+    assert 0 < report["p50_ms"] <= report["p99_ms"]
+
+
+def test_rest_needs_no_tensorflow(rest, files):
+    code = ("import sys; sys.modules['tensorflow'] = None; "
+            "from tools import serve_client; from absl import app; "
+            "app.run(serve_client.main)")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files, "--model=toy", f"--rest={rest}",
+         "--signature=classify"],
+        cwd=config.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == files
+    assert ["error" in row for row in rows] == [False, True, False] * 2

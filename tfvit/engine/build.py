@@ -10,6 +10,7 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.engine import extension
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
 from tfvit.weights import names
@@ -80,7 +81,8 @@ class Run:
 
     @functools.cached_property
     def optimizer(self):
-        return self.exp.optimizer(self.exp.total_steps)
+        exp = self.exp
+        return extension.optimizer(exp.optimizer, exp.total_steps, exp.extended)
 
     @functools.cached_property
     def state(self):
@@ -129,8 +131,9 @@ class Run:
             gradients=exp.gradients, optimizer=self.optimizer,
             strategy=self.strategy, jit=exp.jit, seed=exp.seed,
             accum_steps=exp.accum_steps, clip_norm=exp.clip_norm,
-            lr_multipliers=exp.lr_multipliers, ema_decay=exp.ema_decay,
-            ema_warmup=exp.ema_warmup, device_ops=exp.device_ops)
+            lr_multipliers=exp.lr_multipliers, layer_decay=exp.layer_decay,
+            ema_decay=exp.ema_decay, ema_warmup=exp.ema_warmup,
+            device_ops=exp.device_ops)
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""

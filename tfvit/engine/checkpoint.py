@@ -5,6 +5,7 @@ the code that wrote it.
 """
 
 from concurrent import futures
+import functools
 import os
 import re
 
@@ -14,6 +15,8 @@ import tensorflow as tf
 from tfvit.engine import checkpoint_file
 from tfvit.storage import errors
 from tfvit.storage import files
+from tfvit.weights import load
+from tfvit.weights import names as names_lib
 
 
 def steps(workdir, best=False):
@@ -30,29 +33,10 @@ def _prefix(workdir, step, best=False):
     return os.path.join(_folder(workdir, best), f"ckpt-{step}")
 
 
-def _remove(workdir, step, best=False):
-    folder = _folder(workdir, best)
-    names = files.named(folder, rf"ckpt-{step}\..*")
-    # The index goes first: without it the rest is no checkpoint any more.
-    for name in sorted(names, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(os.path.join(folder, name))
-
-
-def _tidy_up(workdir):
-    """Removes what a process left that died while it saved or removed."""
-    for best in (False, True):
-        folder, whole = _folder(workdir, best), steps(workdir, best)
-        for name in files.named(folder, r".*_temp.*"):
-            tf.io.gfile.rmtree(os.path.join(folder, name))
-        for name in files.named(folder, r"ckpt-\d+\..*"):
-            if int(re.search(r"\d+", name)[0]) not in whole:
-                tf.io.gfile.remove(os.path.join(folder, name))
-
-
-def _read(choose, workdir, candidates):
+def _read(read, workdir, candidates):
     """Reads the first sound checkpoint of (step, best) pairs; returns its step.
 
-    `choose(keys)` gives the dict of what to read of a checkpoint that has them.
+    `read(prefix)` does so; see checkpoint_file.
 
     Raises:
       ValueError: there are candidates, and none is sound.
@@ -60,7 +44,7 @@ def _read(choose, workdir, candidates):
     for step, best in candidates:
         prefix = _prefix(workdir, step, best)
         try:
-            checkpoint_file.read(choose, prefix)
+            read(prefix)
             return step
         # A short file is an IndexError, a torn index a RuntimeError.
         except (tf.errors.OpError, IndexError, RuntimeError,
@@ -119,9 +103,14 @@ class Checkpoints:
           ValueError: there are checkpoints, and none can be read.
         """
         if self._writes:
-            _tidy_up(self._workdir)
+            for best in (False, True):
+                checkpoint_file.tidy_up(_folder(self._workdir, best),
+                                        steps(self._workdir, best))
+        read = functools.partial(
+            checkpoint_file.read,
+            lambda _: {**self._live, "memory": self.memory})
         self.saved = _read(
-            lambda _: {**self._live, "memory": self.memory}, self._workdir,
+            read, self._workdir,
             [(step, False) for step in reversed(steps(self._workdir))])
         if self._writes and self.saved is not None:
             self._mend_best()
@@ -136,7 +125,7 @@ class Checkpoints:
                     "The best checkpoint %s is damaged: %s.", prefix,
                     "it is written again" if step == self.saved else
                     "it is removed, and the best from here on is kept")
-                _remove(self._workdir, step, best=True)
+                checkpoint_file.remove(prefix)
                 if step == self.saved:
                     self.save_best()
                 else:
@@ -151,7 +140,7 @@ class Checkpoints:
             newest = [s for s in steps(self._workdir) if s <= saved]
             for step in steps(self._workdir):
                 if step not in newest[-self._keep:]:
-                    _remove(self._workdir, step)
+                    checkpoint_file.remove(_prefix(self._workdir, step))
             logging.info("Saved the checkpoint of step %d.", saved)
 
         self.saved = int(self._live["step"].numpy())
@@ -163,7 +152,8 @@ class Checkpoints:
         def tidy(saved):
             for other in steps(self._workdir, best=True):
                 if other != saved:
-                    _remove(self._workdir, other, best=True)
+                    checkpoint_file.remove(
+                        _prefix(self._workdir, other, best=True))
 
         self._start(int(self._live["step"].numpy()), True, tidy)
 
@@ -223,6 +213,20 @@ def restore_for_inference(workdir, weights, which="last"):
       ValueError: there is no such checkpoint, it is damaged, or it is of
         another model.
     """
+    def choose(saved):
+        chosen = {"ema": {}, "statistics": {}, "params": {}}
+        for name, variable in weights.items():
+            group = next((group for group in ("ema", "statistics") if
+                          checkpoint_file.key(group, name) in saved), "params")
+            chosen[group][name] = variable
+        return chosen
+
+    return _read(functools.partial(checkpoint_file.read, choose), workdir,
+                 _candidates(workdir, which))
+
+
+def _candidates(workdir, which):
+    """The (step, best) pairs that `which` may mean, the first one first."""
     last, best = steps(workdir), steps(workdir, best=True)
     if which == "last":
         candidates = [(step, False) for step in reversed(last)]
@@ -235,13 +239,57 @@ def restore_for_inference(workdir, weights, which="last"):
         raise ValueError(
             f"{workdir} has no checkpoint {which!r}. There are steps "
             f"{last or 'none'}, best {best or 'none'}.")
+    return candidates
 
-    def choose(saved):
-        chosen = {"ema": {}, "statistics": {}, "params": {}}
-        for name, variable in weights.items():
-            group = next((group for group in ("ema", "statistics")
-                          if checkpoint_file.key(group, name) in saved), "params")
-            chosen[group][name] = variable
-        return chosen
 
-    return _read(choose, workdir, candidates)
+def weights_of(workdir, which="last"):
+    """The checkpoint_file.Weights of a run; see restore_for_inference."""
+    found = []
+    _read(lambda prefix: found.append(checkpoint_file.Weights(prefix)), workdir,
+          _candidates(workdir, which))
+    return found[0]
+
+
+def from_run(model, *, path, checkpoint="last", reset_head=None, tower=None,
+             file_grid=None, resize_patches=False):
+    """Assigns the weights of a run's checkpoint to the model's variables.
+
+    As load.from_npz does of a file that tools.export_npz makes of the run:
+    position embeddings are resized, and averages come before the weights.
+
+    Args:
+      model: see load.from_npz.
+      path: directory of the run; `runs/lit:img` loads one tower of a LiT.
+      checkpoint: "last", "best" or the step of one.
+      reset_head: see load.from_npz. None: where the run has another number of
+        classes.
+      tower, file_grid, resize_patches: see load.from_npz.
+
+    Raises:
+      ValueError: it is no run, has no such checkpoint, or does not fit.
+    """
+    path, subtree = load.split_subtree(os.path.expanduser(path))
+    knob = f"checkpoint.from_run.path = {path!r}"
+    if not steps(path) and not steps(path, best=True):
+        is_there = tf.io.gfile.isdir(path)
+        raise ValueError(
+            f"{knob} holds no checkpoint of a run (checkpoints/ckpt-STEP.index)"
+            f"{': there is no such directory' * (not is_there)}.")
+    weights = weights_of(path, checkpoint)
+    variables = names_lib.variables(model, tower)
+    if reset_head is None:
+        head = f"{subtree}/head/bias" if subtree else "head/bias"
+        reset_head = ("head/bias" not in variables or weights.shapes.get(head)
+                      != variables["head/bias"].shape)
+    try:
+        load.from_arrays(
+            model, weights, reset_head=reset_head, tower=tower,
+            file_grid=file_grid or weights.patch_grid, canonicalise=lambda
+            shapes: names_lib.canonicalise(shapes, subtree=subtree),
+            resize_patches=resize_patches)
+    except ValueError as error:
+        what = (str(error).splitlines()[1:] or [str(error)])[0].strip()
+        run, mine = (names_lib.describe({k: v.shape for k, v in found.items()})
+                     for found in (weights, variables))
+        raise ValueError(f"{knob} does not fit ({what}). The run: {run}. The "
+                         f"model: {mine}.") from error

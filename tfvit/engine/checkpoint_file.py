@@ -1,6 +1,8 @@
-"""One checkpoint of TensorFlow's: its files, read."""
+"""One checkpoint of TensorFlow's: its files, read and tidied up."""
 
 import json
+import os
+import re
 
 import tensorflow as tf
 
@@ -78,6 +80,67 @@ def read(choose, prefix):
         status.assert_existing_objects_matched().expect_partial()
     for variable, stand_in in pairs:
         variable.assign(tf.cast(stand_in, variable.dtype))
+
+
+class Weights(dict):
+    """{published name: array} of a checkpoint, as load.from_arrays reads it.
+
+    Of what the run kept moving averages of, these.
+
+    Attributes:
+      path: of the checkpoint.
+      shapes: {name: shape}.
+      patch_grid: (h, w) of the model, or None where the run noted none.
+    """
+
+    def __init__(self, prefix):
+        """Reads the checkpoint; raises what `read` does."""
+        super().__init__()
+        self.path = prefix
+        self.patch_grid = None
+        with files.plain(prefix) as readable:
+            reader = tf.train.load_checkpoint(readable)
+            keys = sorted(reader.get_variable_to_shape_map())
+            for group in ("params", "statistics", "ema"):  # The last counts.
+                for spelled in keys:
+                    if spelled.startswith(f"{group}/"):
+                        self[_name(spelled)] = reader.get_tensor(spelled)
+            for spelled in keys:
+                if spelled.startswith("memory/"):
+                    memory = json.loads(reader.get_tensor(spelled))
+                    self.patch_grid = memory.get("patch_grid")
+        self.shapes = {name: tuple(array.shape) for name, array in self.items()}
+
+    def read_into(self, name, out):
+        """Copies an array into `out` [its size]."""
+        out[:] = self[name].ravel()
+
+
+def _name(spelled):
+    """The variable of a key of two names; see `key`."""
+    return re.sub(r"\.([.S])", lambda sign: "/" if sign[1] == "S" else ".",
+                  spelled.split("/")[1])
+
+
+def remove(prefix):
+    """Removes a checkpoint."""
+    folder, stem = os.path.split(prefix)
+    names = files.named(folder, rf"{stem}\..*")
+    # The index goes first: without it the rest is no checkpoint any more.
+    for name in sorted(names, key=lambda name: not name.endswith(".index")):
+        tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def tidy_up(folder, steps):
+    """Removes what a process left that died while it saved or removed.
+
+    What is not of one of the `steps`, which have an index.
+    """
+    for name in files.named(folder, r".*_temp.*"):
+        tf.io.gfile.rmtree(os.path.join(folder, name))
+    for name in files.named(folder, r"ckpt-\d+\..*"):
+        if int(re.search(r"\d+", name)[0]) not in steps:
+            tf.io.gfile.remove(os.path.join(folder, name))
 
 
 def is_sound(prefix):

@@ -108,6 +108,8 @@ class Training:
         """Takes the place of the state, which was just restored or made."""
         _upgrade(self.memory)
         self.step = int(self.run.state.step.numpy())
+        if any(step == self.step for step, *_ in self.run.exp.extended):
+            self.memory.pop("stopped", None)  # It was made longer here.
         self.iterator = self.run.batches(self.position())
 
     def position(self):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies
+from tfvit.optimize import layer_decay as layer_decay_lib
 from tfvit.optimize import loss_scale
 from tfvit.optimize import optim
 
@@ -21,7 +22,8 @@ SUM = tf.distribute.ReduceOp.SUM
 
 def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                     seed, accum_steps, clip_norm, lr_multipliers=(),
-                    ema_decay=None, ema_warmup=False, device_ops=()):
+                    layer_decay=None, ema_decay=None, ema_warmup=False,
+                    device_ops=()):
     """Returns train(iterator, n): trains n steps, in one call from Python.
 
     Args:
@@ -38,6 +40,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         replicas and before the optimizer; None for no limit.
       lr_multipliers: pairs (regular expression, factor); the first that matches
         a whole name gives the factor of its learning rate.
+      layer_decay: see optimize.layer_decay; the two factors are multiplied.
       ema_decay, ema_warmup: of the state's moving averages, where it has any;
         see experiment.Experiment.
       device_ops: what the images of a batch go through first, on the device.
@@ -48,7 +51,11 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
-    factors = optim.multipliers(state.trained, lr_multipliers)
+    by_layer = layer_decay_lib.factors(state.params, layer_decay)
+    factors = {
+        name: factor * by_layer[name] for name, factor in
+        optim.multipliers(state.trained, lr_multipliers).items()
+    }
     num_replicas = strategy.num_replicas_in_sync
 
     value_and_gradients = objective.compile(

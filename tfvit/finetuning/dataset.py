@@ -16,6 +16,7 @@ from tfvit.finetuning import kinds
 from tfvit.storage import paths
 
 _SHARE = 0.1
+_REST = ("gin/models/tiny.gin", "gin/recipes/augreg.gin")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,7 @@ def read(data, *, val_share=None, overrides=((), ())):
     if own and val_share is not None:
         raise ValueError(f"--val_share={val_share:g}: DATA={data} has a split "
                          "of its own to validate on. Leave the flag out.")
-    parse(text(includes, ["NUM_CLASSES = 2", "IMAGE_SIZE = 224", *lines]),
-          overrides)
+    _parse(includes, lines, overrides)
     makers = config.sources()
     names = _roles(data, makers)
     sources = {role: makers[name]() for role, name in names.items()}
@@ -113,6 +113,15 @@ def parse(contents, overrides=((), ())):
         return config.parse([path, *overrides[0]], overrides[1])
 
 
+def _parse(includes, lines, overrides):
+    """Parses what reads the data, with some model and recipe.
+
+    Bindings may be about these, and their macros must have values.
+    """
+    parse(text((*_REST, *includes), ["NUM_CLASSES = 2", "AUGREG = ''",
+                                      *lines]), overrides)
+
+
 def _percent(share):
     percent = round(100 * (_SHARE if share is None else share))
     if share is not None and (abs(percent - 100 * share) > 1e-6 or
@@ -132,7 +141,7 @@ def _gin(data, place):
 def _folder(data, place, overrides):
     """(includes, lines, {role: split}); no roles where folders are classes."""
     includes, lines = ["gin/data/folder.gin"], [f"FOLDER = {place!r}"]
-    parse(text(includes, lines), overrides)
+    _parse(includes, lines, overrides)
     folders = listing.split_folders(
         place, config.bound("sources.folder.splits"))
     return includes, lines, listing.roles(folders, f"DATA={data}")
@@ -140,7 +149,7 @@ def _folder(data, place, overrides):
 
 def _manifest(data, place, overrides):
     includes, lines = ["gin/data/manifest.gin"], [f"MANIFEST = {place!r}"]
-    parse(text(includes, lines), overrides)
+    _parse(includes, lines, overrides)
     label, column, delimiter = (
         config.bound(f"sources.manifest.{name}")
         for name in ("label_column", "split_column", "delimiter"))
@@ -161,8 +170,7 @@ def _tfds(data, place, overrides):
     lines = [f"sources.tfds.name = {data!r}", "DATA_DIR = None",
              "sources.tfds.data_dir = %DATA_DIR"]
     train = "experiment.Experiment.train_source = @train/sources.tfds"
-    parse(text((), [*lines, "train/sources.tfds.split = 'train'", train]),
-          overrides)
+    _parse((), [*lines, "train/sources.tfds.split = 'train'", train], overrides)
     try:
         source = config.sources()["train"]()
     except ValueError as error:

@@ -179,31 +179,6 @@ def readme(record, signatures, model_name):
     return "\n".join(lines + [""])
 
 
-def serving_help(out, model_name, batches):
-    """How to start TensorFlow Serving, with batching."""
-    folder = out if "://" in out else os.path.abspath(out)
-    sizes = "\n".join(f"allowed_batch_sizes: {b}" for b in sorted(set(batches)))
-    return f"""\
-1. Optional: one big batch is faster than many small ones. As batching.txt:
-
-max_batch_size {{ value: {max(batches)} }}
-batch_timeout_micros {{ value: 2000 }}
-num_batch_threads {{ value: 4 }}
-max_enqueued_batches {{ value: 100 }}
-{sizes}
-
-2. Serve (without batching: leave out all that names it):
-
-docker run --rm -p 8500:8500 -p 8501:8501 \\
-  -v "{folder}:/models/{model_name}" \\
-  -v "$PWD/batching.txt:/batching.txt" -e MODEL_NAME={model_name} \\
-  tensorflow/serving --enable_batching --batching_parameters_file=/batching.txt
-
-3. Ask:
-
-python -m tools.serve_client --model={model_name} IMAGE..."""
-
-
 def _write_warmup(folder, server, model_name, batches):
     if not batches:
         return

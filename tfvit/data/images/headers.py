@@ -28,6 +28,7 @@ apart = functools.partial(
 
 _STEPS = 10_000  # Parts of a file; photos have some ten, large PNGs thousands.
 _BLOCKS = 100_000  # Of a GIF's frame, 255 bytes each.
+_COMMENTS = 20_000  # Blocks before it.
 _AT_A_TIME = 16
 _ORIENTATION = 0x0112  # Tag of EXIF.
 # Bytes of a value of each type of TIFF 6.0 and its supplements; 0: unknown.
@@ -130,27 +131,28 @@ def gif(image) -> dict[str, tf.Tensor]:
     def table(flags):  # Bytes of the colours that flags announce.
         return tf.where(flags >= 128, 3 * 2**(flags % 8 + 1), 0)
 
-    def skip(at):
-        """Leaves out blocks up to an empty one."""
+    def skip(at, most):
+        """Leaves out blocks up to an empty one; what is left of `most`, too."""
 
-        def next_blocks(at):
+        def next_blocks(at, most):
             for _ in range(_AT_A_TIME):
                 size = tf.cast(tf.gather(data, at), tf.int64)
                 at += size + tf.minimum(size, 1)  # Stays at an empty one.
-            return [at]
+            return at, most - _AT_A_TIME
 
-        return tf.while_loop(lambda at: byte(at) > 0, next_blocks,
-                             [tf.minimum(at, last)],
-                             maximum_iterations=_BLOCKS // _AT_A_TIME)[0] + 1
+        at, most = tf.while_loop(lambda at, most: (byte(at) > 0) & (most > 0),
+                                 next_blocks, [tf.minimum(at, last), most])
+        return at + 1, most
 
-    def extension(at, transparent):
+    def extension(at, transparent, most):
         control = byte(at + 1) == 0xf9
-        return skip(at + 2), tf.where(control, byte(at + 3) % 2, transparent)
+        transparent = tf.where(control, byte(at + 3) % 2, transparent)
+        at, most = skip(at + 2, most - _AT_A_TIME)
+        return at, transparent, most
 
-    at, transparent = tf.while_loop(
-        lambda at, _: (byte(at) == 0x21) & (at < last), extension,
-        [13 + table(byte(10)), tf.constant(0, tf.int64)],
-        maximum_iterations=_STEPS)
+    at, transparent, _ = tf.while_loop(
+        lambda at, _, most: (byte(at) == 0x21) & (at < last) & (most > 0),
+        extension, [13 + table(byte(10)), tf.constant(0, tf.int64), _COMMENTS])
     found = (byte(at) == 0x2c) & (at + 10 <= last)
     flags = byte(at + 9)
     left, top, width, height = [
@@ -162,7 +164,7 @@ def gif(image) -> dict[str, tf.Tensor]:
             tf.maximum(little(image, 6, 2), left + width)]),
         "frame": tf.stack([top, left, height, width]),
         "begin": tf.where(found, at, 0),
-        "end": skip(at + 11 + table(flags)),
+        "end": skip(at + 11 + table(flags), _BLOCKS)[0],
         "transparent": transparent > 0,
         "palette": tf.where(flags >= 128, at + 10, 13),
     }

@@ -1,0 +1,79 @@
+"""WORKDIR/config.gin: what a run is, and that it stays so."""
+
+import contextlib
+import os
+import socket
+
+from absl import logging
+import tensorflow as tf
+
+from tfvit.engine import run_changes
+from tfvit.storage import errors
+
+
+def save(config, workdir, *, started, keep=False, extends=False):
+    """Writes WORKDIR/config.gin, or checks that it says the same.
+
+    What may differ, of a run that has begun (see run_changes), is written by
+    `renew` once it is sure to go on.
+
+    Args:
+      config: what config.parse returned.
+      workdir: directory of the run.
+      started: whether there are checkpoints of it.
+      keep: whether to leave one that is there as it is, as who is not the first
+        of several workers should.
+      extends: see run_changes.check.
+
+    Raises:
+      ValueError: the directory holds checkpoints of a run with another config.
+    """
+    path = os.path.join(workdir, "config.gin")
+    if started and tf.io.gfile.exists(path):
+        run_changes.check(saved(workdir), config, path, extends=extends)
+        return
+    if keep and tf.io.gfile.exists(path):
+        return
+    if started:
+        logging.warning("%s is missing: nothing says whether the run began "
+                        "with this config.", path)
+    _write(config, path)
+
+
+def saved(workdir):
+    """The config of a run, as text, or None where it has none."""
+    path = os.path.join(workdir, "config.gin")
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as f:
+        return f.read()
+
+
+def renew(config, workdir, step):
+    """Writes the config that goes on from `step`, where it has changed.
+
+    What it was stays as config.gin.STEP. What cannot be the config of this run,
+    as may be in programs of one's own, is not written.
+    """
+    path, old = os.path.join(workdir, "config.gin"), saved(workdir)
+    with contextlib.suppress(ValueError):
+        changes = old and run_changes.check(old, config, path, extends=True)
+        if changes:
+            logging.info("Changed: %s.", "; ".join(
+                f"{name} = {now} (was {before})"
+                for name, (before, now) in changes.items()))
+            kept, count = f"{path}.{step}", 1
+            while tf.io.gfile.exists(kept):
+                kept, count = f"{path}.{step}-{count}", count + 1
+            _write(old, kept)
+            _write(config, path)
+
+
+def _write(config, path):
+    with errors.writing(path, "Choose another --workdir."):
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        # Beside it first: no one reads half of it.
+        partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
+        with tf.io.gfile.GFile(partial, "w") as f:
+            f.write(config)
+        tf.io.gfile.rename(partial, path, overwrite=True)
