@@ -37,7 +37,7 @@ def root(tmp_path_factory):
         flags.FLAGS(["to_tfrecords", "--gin_file=gin/data/folder.gin",
                      f"--gin_bindings=FOLDER = '{root}/plain'",
                      f"--records={root}/records"])
-        to_tfrecords.main([])
+        to_tfrecords.main()
     return root
 
 

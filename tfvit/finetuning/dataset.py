@@ -12,6 +12,7 @@ from tfvit import config
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
 from tfvit.data.datasets import tables
+from tfvit.engine import settable
 from tfvit.finetuning import kinds
 from tfvit.storage import paths
 
@@ -94,7 +95,7 @@ def read(data, *, val_share=None, overrides=((), ())):
 
 def text(includes, lines):
     """A gin file with the imports of all that its lines mention."""
-    modules = config.modules()
+    modules = settable.modules()
     words = {word for line in lines if not line.startswith("#")
              for word in re.findall(r"\b(\w+)\.", line)} & set(modules)
     imports = ["from {} import {}".format(*modules[word].rsplit(".", 1))

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfvit import config
 from tfvit.data import class_names
 from tfvit.engine import checkpoint
+from tfvit.engine import settable
 from tfvit.weights import augreg
 from tfvit.weights import catalogue
 from tfvit.weights import fetch
@@ -241,7 +242,7 @@ def _from_run(run, stem):
     size = bound.get(f"{family}.image_size", "%IMAGE_SIZE")
     size = ast.literal_eval(bound["IMAGE_SIZE"] if size == "%IMAGE_SIZE" else
                             size)
-    modules = config.modules()
+    modules = settable.modules()
     lines = []
     if not stem:
         taken = {

@@ -278,7 +278,6 @@ def arrays(*, images: np.ndarray, labels: np.ndarray,
 
 def _files(class_names, files, labels, notes=()):
     """Makes a source of image files and class numbers."""
-    count = len(files)
     with tf.device("CPU:0"):
         files = tf.constant([paths.encoded(file) for file in files])
         numbers = tf.constant(labels, tf.int64)
@@ -288,7 +287,7 @@ def _files(class_names, files, labels, notes=()):
         return {"image": tf.io.read_file(file), "label": numbers[index],
                 "name": file}
 
-    return source.Indexed(num_examples=count,
+    return source.Indexed(num_examples=len(labels),
                           class_names=class_names,
                           fetch=fetch,
                           notes=notes,
