@@ -52,9 +52,12 @@ def source(command):
 
 def defined(path):
     """Names of the flags that a file defines."""
-    return {node.args[0].value for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Call) and
-            getattr(node.func, "attr", "").startswith("DEFINE_")}
+    return {
+        next(part.value for part in ast.walk(node.args[0])
+             if isinstance(part, ast.Constant))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and
+        getattr(node.func, "attr", "").startswith("DEFINE_")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
