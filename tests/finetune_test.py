@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.datasets import fake_tfds
 from tests.finetuning import photos
 from tfvit import config
 from tfvit import experiment
@@ -18,15 +19,22 @@ from tfvit import finetune
 from tfvit import trainer
 from tfvit.engine import checkpoint
 from tfvit.finetuning import memory
+from tfvit.finetuning import plan
+from tfvit.finetuning import wishes
 from tfvit.models import vit
 from tfvit.weights import load
+from tools import sweep
+from tools import to_tfrecords
 
 SCRATCH = ("--model=tiny", "--from=none", "--image_size=16")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return photos.draw(tmp_path_factory.mktemp("photos") / "shapes", 20)
+    root = tmp_path_factory.mktemp("photos") / "shapes"
+    photos.draw(root / "train", 20)
+    photos.draw(root / "test", 3, seed=1)
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +85,18 @@ def test_a_run_leaves_what_any_run_does(run, folder):
     assert checkpoint.steps(str(run), best=True)
 
 
-@pytest.mark.parametrize("file", ["config.gin", "finetune.gin"])
-def test_the_gin_file_alone_trains_the_same(run, file, tmp_path):
-    exp, _ = experiment.from_config([str(run / file)])
+@pytest.mark.slow
+def test_the_gin_file_alone_trains_the_same(run, tmp_path):
+    exp, text = experiment.from_config([str(run / "finetune.gin")])
+    assert text == (run / "config.gin").read_text()
     trainer.train(exp, str(tmp_path))
     assert metrics(tmp_path) == metrics(run)
+
+
+def test_a_test_split_is_looked_at_once(run):
+    steps = [step for step, values in metrics(run).items()
+             if "test/accuracy" in values]
+    assert steps == [7] and metrics(run)[7]["test/examples"] == 9
 
 
 def test_the_same_command_goes_on_and_another_is_refused(run, folder, capsys):
@@ -106,7 +121,9 @@ def test_a_dry_run_says_the_choice_and_writes_nothing(folder, tmp_path, capsys):
     call(folder, *SCRATCH, "--dry_run", "--batch_size=6", "--lr=0.5",
          f"--out={tmp_path}/x")
     said = rows(capsys.readouterr().out)
-    assert said["images"] == "54 to train, 6 (10% of each class) to validate"
+    assert said["images"] == (
+        "54 to train, 6 (10% of each class) to validate, "
+        "9 to test at the end")
     assert said["classes"] == "3: circle, square, triangle"
     assert said["batch"].startswith("6, --batch_size; memory: about 0.0 GiB")
     assert said["length"].startswith("1,500 updates, 167 epochs")
@@ -120,14 +137,14 @@ def test_a_dry_run_says_the_choice_and_writes_nothing(folder, tmp_path, capsys):
 def test_a_batch_is_divided_until_it_fits(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda _: 2**20)
     call(folder, "--model=tiny", "--from=none", "--image_size=64",
-         "--epochs=1", "--batch_size=32", f"--out={tmp_path}",
-         "--gin_bindings=experiment.Experiment.total_steps = 1")
-    (parts,) = re.findall(r"^experiment.Experiment.accum_steps = (\d+)",
-                          (tmp_path / "config.gin").read_text(), re.M)
-    assert int(parts) > 1 and 32 % int(parts) == 0
-    assert checkpoint.steps(str(tmp_path)) == [1]
+         "--batch_size=32", f"--out={tmp_path}", "--dry_run")
+    parts = config.bound("experiment.Experiment.accum_steps")
+    assert parts > 1 and 32 % parts == 0
+    assert config.bound("classification.Classification.batch_size") == (
+        4 * 32 // parts)
 
 
+@pytest.mark.slow
 def test_a_linear_probe_changes_the_head_alone(folder, weights, tmp_path):
     call(folder, "--model=tiny", f"--from={weights}", "--linear_probe",
          "--epochs=1", f"--out={tmp_path}")
@@ -146,38 +163,35 @@ def test_a_linear_probe_changes_the_head_alone(folder, weights, tmp_path):
     assert moved == {"head/kernel", "head/bias"}
 
 
-def test_a_test_split_is_looked_at_once(folder, tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "train").symlink_to(folder)
-    photos.draw(tmp_path / "data" / "test", 3, seed=1)
-    call(tmp_path / "data", *SCRATCH, "--epochs=2", f"--out={tmp_path}/run")
-    steps = [step for step, values in metrics(tmp_path / "run").items()
-             if "test/accuracy" in values]
-    assert steps == [14] == [max(metrics(tmp_path / "run"))]
-    assert metrics(tmp_path / "run")[14]["test/examples"] == 9
-
-
 def test_layers_may_learn_at_rates_of_their_own(folder, weights, tmp_path):
-    call(folder, "--model=tiny", f"--from={weights}", "--layer_decay=0.65",
-         "--dry_run", f"--out={tmp_path}")
+    # Who says how many parts there are needs no estimate.
+    plan.Plan(wishes.Wishes(
+        data=str(folder), model="tiny", weights=str(weights), layer_decay=0.65,
+        out=str(tmp_path), overrides=(
+            (), ("experiment.Experiment.accum_steps = 1",))))
     assert config.bound("experiment.Experiment.layer_decay") == 0.65
 
 
-def test_a_sweep_is_of_the_papers_rates(folder, weights, tmp_path, monkeypatch):
+def test_a_sweep_is_of_the_papers_rates(folder, weights, tmp_path, monkeypatch,
+                                        capsys):
     called = []
     monkeypatch.setattr(finetune.os, "execv", lambda *words: called.append(words))
     call(folder, "--model=tiny", f"--from={weights}", "--sweep_lr",
-         f"--out={tmp_path}", "--gin_bindings=losses.softmax_xent."
-         "label_smoothing = 0.1")
+         f"--out={tmp_path}",
+         "--gin_bindings=losses.softmax_xent.label_smoothing = 0.1")
     ((program, words),) = called
-    assert program == sys.executable
+    assert program == sys.executable and words[1:4] == ["-m", "tfvit", "sweep"]
+    capsys.readouterr()
+    with flagsaver.flagsaver():
+        flags.FLAGS(["sweep", *words[4:], "--dry_run"])
+        sweep.main()
+    lines = capsys.readouterr().out.splitlines()
     # 0.001, 0.003, 0.01 and 0.03 at 512, times 8 / 512.
-    assert "--grid=optim.sgd.lr = 1.56e-05 | 4.69e-05 | 0.000156 | 0.000469" in (
-        words)
-    assert {f"--gin_file={tmp_path}/finetune.gin", f"--dir={tmp_path}",
-            "--metric=val/accuracy", "--gin_bindings=losses.softmax_xent."
-            "label_smoothing = 0.1"} <= set(words)
-    assert (tmp_path / "finetune.gin").exists()
+    for rate, line in zip(["1.56e-05", "4.69e-05", "0.000156", "0.000469"],
+                          lines, strict=True):
+        assert f"--workdir={tmp_path}/lr={rate} " in line
+        assert f"--gin_file={tmp_path}/finetune.gin " in line
+        assert "label_smoothing = 0.1" in line
 
 
 @pytest.mark.parametrize("words, message", [
@@ -206,13 +220,40 @@ def test_photos_are_learned_from_scratch(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_names_the_winner(folder, weights, tmp_path, capfd, monkeypatch):
-    def run(program, words):
-        import subprocess
-        assert not subprocess.run(words, check=False).returncode
+@pytest.mark.parametrize("data", ["records", "table.csv", "cifar10:3.0.2"])
+def test_other_data_reaches_the_step(folder, tmp_path, data, capsys):
+    if data == "records":
+        with flagsaver.flagsaver():
+            flags.FLAGS(["to_tfrecords", "--gin_file=gin/data/folder.gin",
+                         f"--gin_bindings=FOLDER = '{folder}'",
+                         f"--records={tmp_path}/records"])
+            to_tfrecords.main()
+    elif data == "table.csv":
+        (tmp_path / data).write_text("image,label\n" + "".join(
+            f"{path},{path.parent.name}\n"
+            for path in sorted(folder.glob("train/*/*.jpg"))))
+    else:
+        fake_tfds.write_cifar10(tmp_path, 50, 10)
+    bindings = ([f"--gin_bindings=DATA_DIR = '{tmp_path}'"]
+                if data.startswith("cifar10") else [])
+    name = data if bindings else tmp_path / data
+    call(name, *SCRATCH, *bindings, "--dry_run", f"--out={tmp_path}/run")
+    assert "training FLOPs per image" in capsys.readouterr().out
 
-    monkeypatch.setattr(finetune.os, "execv", run)
-    call(folder, "--model=tiny", f"--from={weights}", "--sweep_lr",
-         "--epochs=1", f"--out={tmp_path}/sweep")
-    assert re.search(rf"Best val/accuracy: [\d.]+, {tmp_path}/sweep/lr=",
-                     capfd.readouterr().out)
+
+@pytest.mark.slow
+def test_another_run_is_a_start_too(folder, run, tmp_path):
+    """The classes are the same, and so the head stays, too."""
+    call(folder, f"--from={run}", "--epochs=0.1", "--lr=1e-12",
+         f"--out={tmp_path}")
+    assert checkpoint.steps(str(tmp_path)) == [1]
+    assert config.bound("checkpoint.from_run.reset_head") is False
+    before, after = (tf.train.load_checkpoint(
+        str(path / "checkpoints" / f"ckpt-{step}"))
+                     for path, step in ((run, 7), (tmp_path, 1)))
+    names = [name for name in before.get_variable_to_shape_map()
+             if name.startswith("params/")]
+    assert len(names) > 20
+    for name in names:
+        np.testing.assert_array_equal(before.get_tensor(name),
+                                      after.get_tensor(name))

@@ -12,6 +12,7 @@ The same command goes on where it was stopped.
 """
 
 import os
+import shlex
 import sys
 
 from absl import flags
@@ -60,6 +61,7 @@ launch.start(__name__, "chosen run", clock=True, words=(
 from tfvit import trainer
 from tfvit.engine import dry_run
 from tfvit.finetuning import plan as plan_lib
+from tfvit.finetuning import wishes
 
 
 def main(words):
@@ -68,7 +70,7 @@ def main(words):
         raise ValueError("--sweep_lr tries several learning rates: leave --lr "
                          "out.")
     plan = plan_lib.Plan(
-        plan_lib.Wishes(
+        wishes.Wishes(
             data=data, model=_MODEL.value, weights=_FROM.value,
             epochs=_EPOCHS.value, batch_size=_BATCH_SIZE.value, lr=_LR.value,
             val_share=_VAL_SHARE.value, image_size=_IMAGE_SIZE.value,
@@ -85,9 +87,24 @@ def main(words):
     elif _SWEEP_LR.value:
         _sweep(plan_lib.write(plan), plan)
     else:
-        launch.claim(plan.config, plan.out)
+        try:
+            launch.claim(plan.config, plan.out)
+        except ValueError as error:  # As this command calls it.
+            raise ValueError(
+                str(error).replace("--workdir", "--out")) from error
         plan_lib.write(plan)
         trainer.train(plan.exp, plan.out)
+        print(_next(plan.out))
+
+
+def _next(out):
+    """What one does with a finished run."""
+    name = os.path.basename(os.path.normpath(out))
+    return "\n".join(["What comes next:"] + [
+        f"  {shlex.join(['python', '-m', *words])}" for words in (
+            ("tfvit.evaluate", f"--workdir={out}"),
+            ("tfvit.predict", "photo.jpg", f"--model={out}"),
+            ("tfvit.export", f"--workdir={out}", f"--out=exports/{name}"))])
 
 
 def _sweep(file, plan):

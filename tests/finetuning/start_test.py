@@ -170,10 +170,9 @@ def test_a_file_that_is_not_there_is_named():
 def write_run(folder, files, bindings):
     """What start reads of a run: its config, and that there are checkpoints."""
     text = config.parse(files, bindings)
-    (folder / "checkpoints" / "best").mkdir(parents=True)
+    (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.gin").write_text(text)
-    for name in ("ckpt-9.index", "best/ckpt-8.index"):
-        (folder / "checkpoints" / name).write_text("")
+    (folder / "checkpoints" / "ckpt-9.index").write_text("")
     (folder / "labels.txt").write_text("cat\ndog\n")
     return folder
 
@@ -191,7 +190,6 @@ def test_another_run_gives_its_model(tmp_path):
     assert [line for line in before.splitlines() if line.startswith("vit.")] == [
         line for line in after.splitlines() if line.startswith("vit.")]
     assert f"checkpoint.from_run.path = '{run}'" in chosen.lines
-    assert "checkpoint.from_run.checkpoint = 'best'" in chosen.lines
 
 
 def test_a_run_without_a_head_for_classes_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 """Puts the choices of `tfvit finetune` together, as a gin file and as words."""
 
-import dataclasses
+import contextlib
 import os
 import re
 import shlex
@@ -23,52 +23,11 @@ _EVAL_BATCH = 512  # The papers'.
 _GRIDS = ("gin/sweeps/vit_paper.txt", "gin/sweeps/vit_paper_imagenet2012.txt")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """The flags: what the user decides; None where that is left open.
-
-    Attributes:
-      data: see dataset.read.
-      model, weights: see start.choose.
-      epochs, batch_size, lr: see rules.settings.
-      val_share: see dataset.read.
-      image_size: pixels.
-      seed: of everything random.
-      linear_probe: whether only the head trains.
-      layer_decay, precision: see experiment.Experiment.
-      out: directory of the run.
-      overrides: (gin files, bindings) that have the last word.
-    """
-    data: str
-    model: str | None = None
-    weights: str | None = None
-    epochs: float | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    val_share: float | None = None
-    image_size: int | None = None
-    seed: int | None = None
-    linear_probe: bool = False
-    layer_decay: float | None = None
-    precision: str | None = None
-    out: str | None = None
-    overrides: tuple = ((), ())
-
-    def __post_init__(self):
-        if self.linear_probe and self.weights == "none":
-            raise ValueError("--linear_probe with --from=none would train a "
-                             "head on features that nothing has learned.")
-        if self.linear_probe and self.layer_decay is not None:
-            raise ValueError("--linear_probe trains no layer but the head: "
-                             "leave --layer_decay out.")
-        if self.image_size is not None and self.image_size < 1:
-            raise ValueError(f"--image_size={self.image_size} must be above 0.")
-
-
 class Plan:
     """What was chosen, and why.
 
     Attributes:
+      wishes: a wishes.Wishes.
       out: directory of the run.
       gin: the text of a gin file that says it.
       config: the whole config, as config.parse returns it.
@@ -126,8 +85,9 @@ class Plan:
         elif any("accum_steps" in b for b in self.wishes.overrides[1]):
             self._parts, self._memory = self.exp.accum_steps, "as you say"
         else:
-            logging.info("Estimating the memory of a step.")
-            self.report = report = dry_run.report(self.exp, self.out)
+            logging.info("Estimating the memory of a step ...")
+            with _quietly():
+                self.report = report = dry_run.report(self.exp, self.out)
             limit = memory.available(self.exp.strategy())
             gradients = report["memory of gradients"]
             activations = report["memory of activations"]
@@ -285,6 +245,18 @@ def _accumulation_of(run):
         found = re.search(r"(?m)^experiment\.Experiment\.accum_steps = (\d+)",
                           f.read())
     return int(found[1]) if found else 1
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Without lines that training will print again."""
+    before = logging.get_verbosity()
+    if before == logging.INFO:
+        logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _gib(size):

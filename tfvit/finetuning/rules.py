@@ -127,8 +127,8 @@ def cadences(total_steps):
     The second is a multiple of the first, which is 50 at most.
     """
     evaluate = _round(total_steps / 10)
-    log = next(n for n in (50, 20, 10, 5, 2, 1)
-               if n == 1 or (5 * n <= evaluate and evaluate % n == 0))
+    log = next(n for n in (50, 25, 20, 10, 5, 2, 1)
+               if n == 1 or (2 * n <= evaluate and evaluate % n == 0))
     return log, evaluate
 
 

@@ -259,13 +259,11 @@ def _from_run(run, stem):
     if channels := bound.get("ops.decode.channels"):
         lines += [f"ops.{op}.channels = {channels}" for op in (
             "decode", "decode_and_inception_crop")]
-    which = "best" if checkpoint.steps(run, best=True) else "last"
     lines += ["experiment.Experiment.init = @checkpoint.from_run",
-              f"checkpoint.from_run.path = {_absolute(run)!r}",
-              f"checkpoint.from_run.checkpoint = {which!r}"]
+              f"checkpoint.from_run.path = {_absolute(run)!r}"]
     labels = os.path.join(run, "labels.txt")
     return Start(name=stem or "its model",
-                 what=f"the {which} checkpoint of {run}",
+                 what=f"the last checkpoint of {run}",
                  lines=tuple(lines), image_size=size,
                  class_names=tuple(class_names.read(labels)) if
                  tf.io.gfile.exists(labels) else (),
