@@ -17,6 +17,7 @@ from tfvit.storage import spelling
 
 _WIDTH = 80
 _INDENT = 6
+_HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
 def parse(shared, *, shared_module, required=()):
@@ -37,8 +38,7 @@ def parse(shared, *, shared_module, required=()):
     for flag in values.flags_by_module_dict().get(shared_module, ()):
         if flag.name not in shared:
             delattr(values, flag.name)
-    if {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"
-       } & set(_before_end(sys.argv[1:])):
+    if _HELP & set(_before_end(sys.argv[1:])):
         print(text(shared_module, required))
         sys.exit(0)
     try:

@@ -30,10 +30,15 @@ _VERBOSE = flags.DEFINE_bool(
     "verbose", False, "Also print the config, the parameters, what other "
     "packages log, and where an error comes from.")
 
+_TRUST = flags.DEFINE_bool(
+    "trust", False, "The config of the run may import and call what is not "
+    "tfvit's own.")
+
 _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
     None: (), "config": _GIN, "new run": (*_GIN, "workdir"),
-    "existing run": (*_GIN, "workdir"), "overrides": _GIN}
+    "existing run": (*_GIN, "workdir", "trust"),
+    "overrides": (*_GIN, "trust")}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
 _NOT_BEGUN = "Interrupted before the first step: nothing new was saved."
@@ -231,7 +236,8 @@ def _setup_new(writes, extends):
 
 def _setup_existing():
     from tfvit import experiment
-    return experiment.of_run(workdir(), overrides())[0], workdir()
+    return experiment.of_run(workdir(), overrides(),
+                             trust=trust())[0], workdir()
 
 
 def workdir():
@@ -239,6 +245,11 @@ def workdir():
     if not _WORKDIR.value:
         raise app.UsageError("--workdir is required: the directory of a run.")
     return os.path.expanduser(_WORKDIR.value)
+
+
+def trust():
+    """Whether a run's config may name what is not tfvit's own."""
+    return _TRUST.value
 
 
 def overrides():

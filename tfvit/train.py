@@ -18,7 +18,6 @@ _DRY_RUN = flags.DEFINE_bool(
     "and what it would load, and stop. Writes nothing.")
 
 
-
 class _Extend(flags.EnumFlag):
     """One that may stand without a value, too."""
 

@@ -44,9 +44,11 @@ import tensorflow as tf
 
 from tfvit.inference import figures
 from tfvit.storage import errors
+from tfvit.storage import files
 
 from . import image_file
 from . import runs
+from . import tables
 
 _TILES = 64  # Of the contact sheet.
 _SHOWN = 20  # Lines of each list in the terminal.
@@ -211,7 +213,7 @@ def report(splits):
         hidden = len(rows) - 2 * _SHOWN
         rows = [*rows[:_SHOWN], {"class": f"({hidden} more: --report)"},
                 *rows[-_SHOWN:]]
-    yield from runs.aligned(*runs.table(rows))
+    yield from tables.aligned(*runs.table(rows))
     yield ""
     for split in splits:
         found = split.summary()
@@ -284,10 +286,11 @@ def main(words):
                 print(f"  ... and {len(lines) - _SHOWN} more (--report)")
     print(f"\n{found or 'No'} problems.")
     if _REPORT.value:
-        with open(_REPORT.value, "w", encoding="utf-8") as f:
-            json.dump({"splits": {s.name: s.summary() for s in splits},
-                       "problems": dict(problems(splits, twice, wrong))}, f,
-                      indent=1)
+        with files.replacing(_REPORT.value) as f:
+            f.write(json.dumps({
+                "splits": {s.name: s.summary() for s in splits},
+                "problems": dict(problems(splits, twice, wrong))},
+                indent=1).encode())
     if _SHEET.value:
         sheet(_SHEET.value, splits[0])
     if wrong or (found and _STRICT.value):

@@ -178,9 +178,9 @@ def _check_function(module, function, texts, said, whole=None):
     functions = settable.functions(short)
     if function in functions:
         if whole:
+            parameters = ", ".join(functions[function] or ())
             raise ValueError(f"{said}: {whole} is a function: name one of its "
-                             f"parameters: {', '.join(functions[function] or ())}"
-                             ".")
+                             f"parameters: {parameters}.")
         return functions[function]
     public = [name for name in functions if not name.startswith("_")]
     near = spelling.near(function, public)

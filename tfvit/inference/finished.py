@@ -3,6 +3,8 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+import inspect
+import json
 import os
 
 from absl import logging
@@ -57,14 +59,17 @@ class Trained:
     precision: str
     tokenizer: Callable | None = None
 
-    def server(self, *, top_k=5, jit=False):
-        """A signatures.Server, or lit_signatures.Server, of this model."""
+    def server(self, *, top_k=5, reuse="logits", **options):
+        """A signatures.Server, or lit_signatures.Server, of this model.
+
+        options: see both.
+        """
         if self.tokenizer:
             return lit_server.Server(model=self.model, ops=self.ops,
-                                     tokenizer=self.tokenizer, jit=jit)
+                                     tokenizer=self.tokenizer, **options)
         return signatures_lib.Server(model=self.model, ops=self.ops, top_k=top_k,
                             class_names=self.class_names, link=self.link,
-                            jit=jit)
+                            reuse=reuse, **options)
 
     def record(self):
         """What an export notes about its model, for JSON."""
@@ -74,11 +79,29 @@ class Trained:
             "precision": self.precision,
             "link": self.link,
             "preprocessing": [decoding.op_name(op) for op in self.ops],
+            "settings": [_settings(op) for op in self.ops],
+            "value_range": _value_range(self.ops),
         }
 
 
+def _settings(op):
+    """All parameters of an op but the image, for JSON."""
+    parameters = inspect.signature(op).parameters.values()
+    values = {parameter.name: parameter.default for parameter in parameters
+              if parameter.default is not parameter.empty}
+    values.update(config_lib.settings(op))
+    return json.loads(json.dumps(values, default=str))
+
+
+def _value_range(ops):
+    """What becomes of 0 and 255."""
+    return [float(op(tf.constant(value, tf.float32)))
+            for op in ops if decoding.op_name(op) == "value_range"
+            for value in (0, 255)]
+
+
 def load(where, *, checkpoint="last", labels=None, precision=None,
-         overrides=((), ())):
+         overrides=((), ()), trust=False):
     """Builds a model and loads its weights.
 
     Args:
@@ -90,6 +113,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         the catalogue's files, else numbers.
       precision: see experiment.Experiment; None for the run's.
       overrides: (gin files, bindings) that change its config.
+      trust: whether a run's config may name what is not tfvit's own.
 
     Raises:
       ValueError, OSError: it cannot be loaded, says why.
@@ -97,7 +121,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     where = os.path.expanduser(where)
     is_run = tf.io.gfile.isdir(where)
     if is_run:
-        exp, config = experiment.of_run(where, overrides)
+        exp, config = experiment.of_run(where, overrides, trust=trust)
     else:
         files, bindings = published.gin_of(where, overrides[1])
         exp, config = experiment.from_config([*files, *overrides[0]],
@@ -152,10 +176,7 @@ def facts(exp, model, workdir):
         for op in ops:
             if decoding.op_name(op) == "decode":
                 known["upright"] = config_lib.settings(op).get("upright", False)
-        known["value_range"] = [
-            float(op(tf.constant(value, tf.float32)))
-            for op in [*ops, *exp.device_ops]
-            if decoding.op_name(op) == "value_range" for value in (0, 255)]
+        known["value_range"] = _value_range([*ops, *exp.device_ops])
     return {name: value for name, value in known.items()
             if value not in (None, [])}
 
