@@ -75,7 +75,10 @@ def start(name, about=None, *, required=(), clock=False):
         if about:
             binding_words.check(_saved(about) + _GIN_FILE.value,
                                 _GIN_BINDINGS.value,
-                                whole=about in ("config", "new run"))
+                                whole=about in ("config", "new run"),
+                                runs=about == "new run")
+    except BrokenPipeError:
+        _unread()
     except (ValueError, OSError) as error:
         flags.FLAGS.mark_as_parsed()  # As far as they can be.
         _fail(error)
@@ -133,9 +136,8 @@ def _guarded(call, words, interrupted, takes_words):
             call(*[words] * takes_words)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # As of `| head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
+    except BrokenPipeError:
+        _unread()
     except KeyboardInterrupt as stop:
         if not terminal.interrupted():  # A second one, in training.
             logging.error("%s", str(stop) or "Interrupted.")
@@ -145,6 +147,12 @@ def _guarded(call, words, interrupted, takes_words):
         if terminal.interrupted():  # TensorFlow makes other errors of it.
             terminal.leave()
         _fail(error)
+
+
+def _unread():
+    """Ends the process, whose output nobody reads any more: `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(_BROKEN_PIPE)
 
 
 def _fail(error):

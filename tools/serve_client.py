@@ -289,10 +289,8 @@ def main(argv):
             for name, outputs in zip(batch, ask(client, request,
                                                 _RETRIES.value)):
                 print(json.dumps(summary(name, outputs, texts)))
-    except (OSError, ServingError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Interrupted.")
+    except (OSError, ServingError, KeyboardInterrupt) as error:
+        sys.exit(str(error) or "Interrupted.")
 
 
 if __name__ == "__main__":
