@@ -11,6 +11,7 @@ import shlex
 
 import pytest
 
+from tests.finetuning import photos
 from tfvit import config
 from tfvit import experiment
 
@@ -41,6 +42,16 @@ def commands():
 
 
 COMMANDS = commands()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """What readers have in /data."""
+    folder = tmp_path_factory.mktemp("data")
+    photos.draw(folder / "flowers", 1)
+    (folder / "photos.csv").write_text("image,label\n" + "".join(
+        f"flowers/{name}/000.jpg,{name}\n" for name in photos.CLASSES))
+    return folder
 
 
 def source(command):
@@ -99,15 +110,17 @@ def test_flags_of_commands_exist(page, words):
 @pytest.mark.parametrize(
     "words", [words for _, words in COMMANDS if words[0] == "tfvit.train"],
     ids=" ".join)
-def test_runs_are_accepted_by_gin_and_experiment(words):
+def test_runs_are_accepted_by_gin_and_experiment(words, data):
     values = {"gin_file": [], "gin_bindings": []}
     for word in words[1:]:
         name, _, value = word.partition("=")
         values.setdefault(name[2:], []).append(value)
     files = values["gin_file"]
-    if any(file.startswith(MADE_BY_USERS) for file in files):
+    if any(file.startswith((MADE_BY_USERS, "runs/")) for file in files):
         pytest.skip("the page has the file made by the command before")
-    exp, _ = experiment.from_config(files, values["gin_bindings"])
+    bindings = [line.replace(MADE_BY_USERS, f"{data}/")
+                for line in values["gin_bindings"]]
+    exp, _ = experiment.from_config(files, bindings)
     assert exp.total_steps
 
 

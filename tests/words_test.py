@@ -63,13 +63,13 @@ for module, words in json.loads(sys.stdin.read()):
 """
 
 
-def run_all(commands, mark=""):
+def run_all(commands, mark="", cwd=ROOT):
     """[(exit code, stdout, stderr, whether TensorFlow is imported)]."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith("TF_")}  # Those of the tests.
     done = subprocess.run(
-        [sys.executable, "-c", f"MARK = {mark!r}\n{RUN}"], cwd=ROOT,
-        env=environment,
+        [sys.executable, "-c", f"MARK = {mark!r}\n{RUN}"], cwd=cwd,
+        env={**environment, "PYTHONPATH": str(ROOT)},
         input=json.dumps(commands), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
