@@ -23,7 +23,6 @@ import statistics
 import sys
 import time
 
-from absl import app
 from absl import flags
 from absl import logging
 
@@ -48,6 +47,7 @@ from tfvit.storage import files
 
 from . import image_file
 from . import runs
+from . import tables
 
 _TILES = 64  # Of the contact sheet.
 _SHOWN = 20  # Lines of each list in the terminal.
@@ -212,7 +212,7 @@ def report(splits):
         hidden = len(rows) - 2 * _SHOWN
         rows = [*rows[:_SHOWN], {"class": f"({hidden} more: --report)"},
                 *rows[-_SHOWN:]]
-    yield from runs.aligned(*runs.table(rows))
+    yield from tables.aligned(*runs.table(rows))
     yield ""
     for split in splits:
         found = split.summary()
@@ -266,9 +266,7 @@ def _make(makers):
     return made, wrong
 
 
-def main(words):
-    if words:
-        raise app.UsageError(f"Unexpected arguments: {words}")
+def main():
     seen = {}
     sources, wrong = _sources()
     splits = [read(name, source, seen, _MAX_PIXELS.value)
@@ -297,4 +295,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    launch.run_words(main)
+    launch.run_alone(main)

@@ -1,4 +1,4 @@
-"""How sharp the minima of runs are, as a table and as curves of the loss:
+"""Measures how sharp the minima of runs are, as a table and as curves:
 
     python -m tools.sharpness runs/plain runs/sam --png=sharpness.png
 

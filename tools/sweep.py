@@ -38,7 +38,6 @@ launch.start(__name__, "overrides", required=("gin_file", "grid", "dir"),
 
 import tensorflow as tf
 
-from tfvit import config
 from tfvit import experiment
 from tfvit.data.images import decoding
 from tfvit.engine import build
@@ -48,6 +47,7 @@ from tfvit.engine import run_config
 from tfvit.evaluators import metrics
 
 from . import runs as runs_lib
+from . import tables
 
 
 def points(grid):
@@ -202,7 +202,7 @@ def report(values, metric):
     winner = best(values, metric)
     rows = [{"": "*" if run == winner else "", **row}
             for run, row in zip(runs, runs_lib.rows(runs, best=False))]
-    yield from runs_lib.aligned(*runs_lib.table(rows))
+    yield from tables.aligned(*runs_lib.table(rows))
     if winner:
         yield f"Best {metric}: {values[winner]:.5g}, {winner}"
 

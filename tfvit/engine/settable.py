@@ -8,11 +8,11 @@ import functools
 import os
 import re
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Where gin/ lies: inside an installed package, else beside it in a checkout.
 # (Beside an installed package another gin lies: the library.)
-ROOT = (_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, "gin")) else
-        os.path.dirname(_PACKAGE))
+ROOT = (PACKAGE if os.path.isdir(os.path.join(PACKAGE, "gin")) else
+        os.path.dirname(PACKAGE))
 PACKAGES = ("data", "distribute", "engine", "evaluators", "models", "optimize",
             "weights")
 
@@ -22,8 +22,8 @@ def modules():
     """{short name: import path} of what bindings may name without an import."""
     found = {"experiment": "tfvit.experiment"}
     for package in PACKAGES:
-        for folder, _, files in os.walk(os.path.join(_PACKAGE, package)):
-            path = os.path.relpath(folder, os.path.dirname(_PACKAGE))
+        for folder, _, files in os.walk(os.path.join(PACKAGE, package)):
+            path = os.path.relpath(folder, os.path.dirname(PACKAGE))
             for file in files:
                 stem, suffix = os.path.splitext(file)
                 if suffix == ".py" and stem != "__init__":
@@ -32,10 +32,10 @@ def modules():
 
 
 @functools.lru_cache(maxsize=None)
-def tree(path):
+def tree(module):
     """The syntax tree of a module of tfvit, by its import path."""
-    file = os.path.join(os.path.dirname(_PACKAGE), *path.split(".")) + ".py"
-    with open(file, encoding="utf-8") as f:
+    path = os.path.join(os.path.dirname(PACKAGE), *module.split(".")) + ".py"
+    with open(path, encoding="utf-8") as f:
         return ast.parse(f.read())
 
 
