@@ -171,7 +171,7 @@ class""", 1))
 
 
 def test_a_run_reports_each_class_and_keeps_the_best_of_one(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     lines = trained("recall/7", tmp_path)
     assert len(lines) == 2
     for line in lines:

@@ -57,7 +57,7 @@ def test_a_model_as_sure_as_right_has_no_gap():
 
 
 def test_classes_whose_names_cannot_be_drawn_are_numbered(monkeypatch, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     monkeypatch.setattr(figures, "drawable", lambda texts: [
         text.isascii() for text in texts])
     named, numbered = (confusion([0, 1], [0, 1], ["rose", name])
