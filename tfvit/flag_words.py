@@ -39,7 +39,7 @@ def parse(shared, *, shared_module, required=()):
         if flag.name not in shared:
             delattr(values, flag.name)
     if _HELP & set(_before_end(sys.argv[1:])):
-        print(text(shared_module, required))
+        print(text(shared_module, required), flush=True)
         sys.exit(0)
     try:
         words = values(sys.argv)[1:]
