@@ -133,7 +133,7 @@ def _called():
         module = os.path.basename(path)[:-3]
         with open(path, encoding="utf-8") as f:
             text = f.read()
-        found |= set(re.findall(r"\b(\w+\.\w+)\(", text))
+        found |= set(re.findall(r"(?<![@\w.])(\w+\.\w+)\(", text))
         found |= {f"{module}.{name}" for name in re.findall(
             r"(?<!def )(?<!class )(?<![\w.])(\w+)\(", text)}
         for name, alias in re.findall(r"import (\w+) as (\w+)", text):

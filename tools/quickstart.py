@@ -146,8 +146,9 @@ Try next (after `source .venv/bin/activate`; `tfvit --help` lists all commands):
   tfvit train --gin_file=gin/digits.gin --workdir={workdir}_sam \\
     --gin_bindings="experiment.Experiment.gradients = @gradients.sam" \\
     --gin_bindings="gradients.sam.rho = 0.1"
-  tfvit models          # what there is to fine-tune on your own images
-  tfvit data""".splitlines()
+  tfvit finetune /path/to/photos --model=tiny --from=none   # a folder a class
+  tfvit models          # what else there is to fine-tune, and: tfvit data\
+""".splitlines()
 
 
 if __name__ == "__main__":

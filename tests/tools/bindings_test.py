@@ -96,6 +96,7 @@ def test_every_name_is_explained(rows):
     assert [name for name, row in rows.items() if not row["about"]] == []
     assert "learning rate" in rows["optim.sgd.lr"]["about"]
     assert rows["optim.sgd.lr"]["default"] is None
+    assert "tokenizers.sentencepiece.max_len" in rows  # Named by code alone.
     assert rows["optim.sgd.momentum"]["default"] == "0.9"
     # Said at schedules.cosine.
     assert rows["schedules.stair.warmup_steps"]["about"] == (
