@@ -84,7 +84,8 @@ def measure(exp, *, steps, matmul=None, profile=None):
         with tf.profiler.experimental.Profile(profile):
             _time({"training": lambda: train(data, 1)}, min(steps, 5))
     return {
-        "device": strategies.device_name(strategy), "cores": strategy.num_replicas_in_sync,
+        "device": strategies.device_name(strategy),
+        "cores": strategy.num_replicas_in_sync,
         "model": model.name, "image size": list(model.input_shape[1:3]),
         "batch": exp.batch_size, "precision": exp.precision,
         "compiler": "XLA" if jit else "graph",

@@ -10,9 +10,7 @@ import functools
 import io
 import os
 import re
-import socket
 
-from absl import logging
 import gin
 import tensorflow as tf
 
@@ -22,7 +20,6 @@ from tfvit.engine import macros
 from tfvit.engine import recipes
 from tfvit.engine import replaced
 from tfvit.engine import settable
-from tfvit.storage import errors
 from tfvit.weights import augreg
 
 ROOT = settable.ROOT  # Where gin/ lies.

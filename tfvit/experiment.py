@@ -8,6 +8,8 @@ from tfvit import config
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
 from tfvit.engine import extension
+from tfvit.engine import run_config
+from tfvit.engine import trust as trust_lib
 from tfvit.engine import writers as writers_lib
 from tfvit.optimize import gradients as gradients_lib
 from tfvit.optimize import objectives
@@ -281,12 +283,18 @@ def from_config(files, bindings=()):
     return config.make(Experiment), text
 
 
-def of_run(workdir, overrides=((), ())):
+def of_run(workdir, overrides=((), ()), *, trust=False):
     """As from_config, of the run in a directory.
 
     Args:
       workdir: that of the run.
       overrides: (gin files, bindings) that change its config.
+      trust: whether its config may name what is not tfvit's own.
+
+    Raises:
+      ValueError: it does so and may not; see engine.trust.
     """
-    files, bindings = overrides
-    return from_config([config.of(workdir), *files], bindings)
+    path, (files, bindings) = config.of(workdir), overrides
+    if not trust:
+        trust_lib.check(run_config.saved(workdir), path)
+    return from_config([path, *files], bindings)

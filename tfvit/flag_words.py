@@ -17,6 +17,7 @@ from tfvit.storage import spelling
 
 _WIDTH = 80
 _INDENT = 6
+_HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
 def parse(shared, *, shared_module, required=()):
@@ -34,12 +35,11 @@ def parse(shared, *, shared_module, required=()):
       ValueError: a flag is unknown, or has no such value.
     """
     values = flags.FLAGS
-    for flag in values.flags_by_module_dict().get(shared_module, ()):
+    for flag in list(values.flags_by_module_dict().get(shared_module, ())):
         if flag.name not in shared:
             delattr(values, flag.name)
-    if {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"
-       } & set(_before_end(sys.argv[1:])):
-        print(text(shared_module, required))
+    if _HELP & set(_before_end(sys.argv[1:])):
+        print(text(shared_module, required), flush=True)
         sys.exit(0)
     try:
         words = values(sys.argv)[1:]
@@ -105,7 +105,7 @@ def _lines(flag, required):
     default = flag.default
     if required:
         note = "(required)"
-    elif flag.boolean:
+    elif is_switch:
         note = f"(default: {'on' if default else 'off'})"
     elif default in (None, []):
         note = ""

@@ -30,10 +30,15 @@ _VERBOSE = flags.DEFINE_bool(
     "verbose", False, "Also print the config, the parameters, what other "
     "packages log, and where an error comes from.")
 
+_TRUST = flags.DEFINE_bool(
+    "trust", False, "The config of the run may import and call what is not "
+    "tfvit's own.")
+
 _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
     None: (), "config": _GIN, "new run": (*_GIN, "workdir"),
-    "existing run": (*_GIN, "workdir"), "chosen run": _GIN, "overrides": _GIN}
+    "existing run": (*_GIN, "workdir", "trust"), "chosen run": _GIN,
+    "overrides": (*_GIN, "trust")}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
 _INTERRUPTED = "Interrupted."
@@ -74,7 +79,10 @@ def start(name, about=None, *, required=(), words=None, clock=False):
         if about:
             binding_words.check(_saved(about) + _GIN_FILE.value,
                                 _GIN_BINDINGS.value,
-                                whole=about in ("config", "new run"))
+                                whole=about in ("config", "new run"),
+                                runs=about == "new run")
+    except BrokenPipeError:
+        _unread()
     except (ValueError, OSError, app.UsageError) as error:
         flags.FLAGS.mark_as_parsed()  # As far as they can be.
         _fail(error)
@@ -137,9 +145,8 @@ def _guarded(call, words, interrupted, takes_words):
             call(*[words] * takes_words)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # As of `| head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
+    except BrokenPipeError:
+        _unread()
     except KeyboardInterrupt as stop:
         if not terminal.interrupted():  # A second one, in training.
             logging.error("%s", str(stop) or "Interrupted.")
@@ -149,6 +156,12 @@ def _guarded(call, words, interrupted, takes_words):
         if terminal.interrupted():  # TensorFlow makes other errors of it.
             terminal.leave()
         _fail(error)
+
+
+def _unread():
+    """Ends the process, whose output nobody reads any more: `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(_BROKEN_PIPE)
 
 
 def _fail(error):
@@ -257,7 +270,8 @@ def claim(text, workdir, extends=False):
 
 def _setup_existing():
     from tfvit import experiment
-    return experiment.of_run(workdir(), overrides())[0], workdir()
+    return experiment.of_run(workdir(), overrides(),
+                             trust=trust())[0], workdir()
 
 
 def workdir():
@@ -265,6 +279,11 @@ def workdir():
     if not _WORKDIR.value:
         raise app.UsageError("--workdir is required: the directory of a run.")
     return os.path.expanduser(_WORKDIR.value)
+
+
+def trust():
+    """Whether a run's config may name what is not tfvit's own."""
+    return _TRUST.value
 
 
 def overrides():

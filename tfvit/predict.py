@@ -61,7 +61,7 @@ from tfvit.data.images import ops
 from tfvit.inference import figures
 from tfvit.inference import finished
 from tfvit.inference import image_files
-from tfvit.storage import errors
+from tfvit.storage import files as files_lib
 from tfvit.storage import paths
 
 _SHEET_LIMIT = 100  # Images; more would be too small to see.
@@ -74,7 +74,7 @@ def main(words):
     files = image_files.find(words)
     functions = finished.signatures(
         _MODEL.value, checkpoint=_CHECKPOINT.value, labels=_LABELS.value,
-        overrides=launch.overrides())
+        overrides=launch.overrides(), trust=launch.trust())
     if _ZEROSHOT.value:
         functions["serving_default"] = finished.zeroshot(
             functions, _zeroshot_names(), prompts=_PROMPTS[_PROMPT.value])
@@ -96,12 +96,10 @@ def main(words):
         raise ValueError(f"--model={_MODEL.value} has no classes, only "
                          "features: set --features=FILE.npy.")
     if _FEATURES.value:
-        with errors.writing(_FEATURES.value):
-            np.save(_FEATURES.value,
-                    image_files.stacked(done["features"], "features"))
+        with files_lib.replacing(_FEATURES.value) as f:
+            np.save(f, image_files.stacked(done["features"], "features"))
     if _SHEET.value:
-        with errors.writing(_SHEET.value):
-            _draw(_SHEET.value, files, rows)
+        _draw(_SHEET.value, files, rows)
     broken = sum(bool(row["error"]) for row in rows)
     if broken:
         logging.error("%d of %d images could not be used.", broken, len(files))

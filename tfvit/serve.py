@@ -1,8 +1,9 @@
 """Serves an export over TensorFlow Serving's REST API, without Docker:
 
-    tfvit serve exports/b16
-    tfvit serve exports/b16 --enable_batching --batching_parameters_file=b.txt
-    tfvit serve --model_config_file=models.config
+    python -m tfvit.serve exports/b16
+    python -m tfvit.serve exports/b16 --enable_batching \
+        --batching_parameters_file=tools/serving/batching.txt
+    python -m tfvit.serve --model_config_file=tools/serving/models.config
 
 Needs `pip install tfvit[server]`. For laptops and tests; tools/docs/deploy.md
 says when to take TensorFlow Serving instead. What both take is called the same.
@@ -15,15 +16,10 @@ import signal
 import socket
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from absl import app
 from absl import flags
-from absl import logging
-import tensorflow as tf
 
-from tfvit.server import configs
-from tfvit.server import models as models_lib
+from tfvit import launch
 
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines "
@@ -51,23 +47,27 @@ _MAX_REQUEST_MB = flags.DEFINE_float(
     lower_bound=0.0)
 _GRACE = 30  # Seconds that running requests have to finish.
 
+launch.start(__name__)
 
-def main(argv):
+import tensorflow as tf
+
+from tfvit.server import configs
+from tfvit.server import models as models_lib
+
+
+def main(words):
     try:
-        from tfvit.server import app as app_lib
         import uvicorn
+
+        from tfvit.server import app as app_lib
     except ImportError as error:
-        sys.exit(f"tfvit serve needs another package ({error}): "
-                 "pip install tfvit[server]")
-    logging.set_verbosity(logging.INFO)
-    try:
-        models = models_lib.Models(_reader(argv[1:]), poll=_POLL.value,
-                                   config_poll=_CONFIG_POLL.value)
-        batches = _batches()
-        listener = _listen()
-        models.start()
-    except (ValueError, OSError, tf.errors.OpError) as error:
-        sys.exit(str(error))
+        raise ImportError(f"tfvit serve needs another package ({error}): "
+                          "pip install tfvit[server]") from error
+    models = models_lib.Models(_reader(words), poll=_POLL.value,
+                               config_poll=_CONFIG_POLL.value)
+    batches = _batches()
+    listener = _listen()
+    models.start()
     made = app_lib.make(models, batches=batches,
                         max_bytes=int(_MAX_REQUEST_MB.value * 2**20))
     # uvicorn raises it again once it has stopped.
@@ -119,4 +119,4 @@ def _listen():
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run_words(main)

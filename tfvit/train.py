@@ -18,22 +18,29 @@ _DRY_RUN = flags.DEFINE_bool(
     "and what it would load, and stop. Writes nothing.")
 
 
-
 class _Extend(flags.EnumFlag):
     """One that may stand without a value, too."""
-    boolean = True
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.boolean = True
 
     def parse(self, argument):
         super().parse("exact" if argument == "true" else argument)
 
 
-_EXTEND = flags.DEFINE_flag(_Extend(
-    "extend", None, "Go on with a run that is there to another total_steps "
-    "(and with other cadences, actions and writers). Where the learning rate "
-    "depends on total_steps, say how: stretch, as a schedule that long has it "
-    "from this step on, or restart, the schedule anew, warm-up and all. By "
-    "itself: exact, only where no step so far would have been another.",
-    ["exact", "stretch", "restart"]))
+def define_extend(values=flags.FLAGS):
+    """The flag --extend; see engine.extension."""
+    return flags.DEFINE_flag(_Extend(
+        "extend", None, "Go on with a run that is there to another "
+        "total_steps, and with other cadences, actions and writers. Where the "
+        "learning rate depends on total_steps, say how: stretch, as a schedule "
+        "that long has it from this step on; restart, the schedule anew, "
+        "warm-up and all. By itself: exact, only where no step so far would "
+        "have been another.", ["exact", "stretch", "restart"]), values)
+
+
+_EXTEND = define_extend()
 
 launch.start(__name__, "new run", required=("gin_file",), clock=True)
 

@@ -88,8 +88,8 @@ def draw_image(path, image, maps, heads):
 def main(words):
     files = image_files.find(words) if words else []
     trained = finished.load(_MODEL.value, checkpoint=_CHECKPOINT.value,
-                            overrides=launch.overrides())
-    os.makedirs(_OUT.value, exist_ok=True)
+                            overrides=launch.overrides(), trust=launch.trust())
+    tf.io.gfile.makedirs(_OUT.value)
     draw_model(trained.model, _OUT.value)
     if not attention.blocks(trained.model):
         if files:

@@ -11,13 +11,13 @@ how to start or repeat its fine-tuning.
 """
 
 import os
-import sys
 
 from absl import flags
 
 from tfvit import launch
 
-_INDEX = flags.DEFINE_string("index", None, "Where index.csv is, if not at its published place.")
+_INDEX = flags.DEFINE_string(
+    "index", None, "Where index.csv is, if not at its published place.")
 _WHERE = flags.DEFINE_multi_string(
     "where", [], "COLUMN=VALUE that rows must have; repeat for more.")
 _SORT = flags.DEFINE_string("sort", "final_val",
@@ -29,8 +29,8 @@ _EXPLAIN = flags.DEFINE_string("explain", None, "Name of one file.")
 
 launch.start(__name__)
 
+from tfvit.storage import files
 from tfvit.weights import augreg
-
 
 # Fine-tuned file names round the steps down to thousands.
 _STEPS = {0: 500, 2: 2_500, 10: 10_000, 20: 20_000}
@@ -132,7 +132,8 @@ def plot(rows, path, accuracy):
     axes.set(xscale="log", xlabel="images per second on a V100 (timm)",
              ylabel=accuracy)
     axes.grid(alpha=0.3)
-    pyplot.savefig(path, dpi=120, bbox_inches="tight")
+    with files.replacing(path) as f:
+        pyplot.savefig(f, format="png", dpi=120, bbox_inches="tight")
     pyplot.close()
 
 
@@ -144,7 +145,8 @@ def main():
 
 
 def _search():
-    rows = select(augreg.read_index(_INDEX.value or augreg.INDEX), _WHERE.value, _SORT.value)
+    index = augreg.read_index(_INDEX.value or augreg.INDEX)
+    rows = select(index, _WHERE.value, _SORT.value)
     # A question about fine-tuning is answered with fine-tuned files.
     tuned = any("adapt_" in text for text in (_SORT.value, *_WHERE.value))
     rows = rows if tuned else upstream(rows)

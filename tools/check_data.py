@@ -23,7 +23,6 @@ import statistics
 import sys
 import time
 
-from absl import app
 from absl import flags
 from absl import logging
 
@@ -44,9 +43,11 @@ import tensorflow as tf
 
 from tfvit.inference import figures
 from tfvit.storage import errors
+from tfvit.storage import files
 
 from . import image_file
 from . import runs
+from . import tables
 
 _TILES = 64  # Of the contact sheet.
 _SHOWN = 20  # Lines of each list in the terminal.
@@ -211,7 +212,7 @@ def report(splits):
         hidden = len(rows) - 2 * _SHOWN
         rows = [*rows[:_SHOWN], {"class": f"({hidden} more: --report)"},
                 *rows[-_SHOWN:]]
-    yield from runs.aligned(*runs.table(rows))
+    yield from tables.aligned(*runs.table(rows))
     yield ""
     for split in splits:
         found = split.summary()
@@ -265,9 +266,7 @@ def _make(makers):
     return made, wrong
 
 
-def main(words):
-    if words:
-        raise app.UsageError(f"Unexpected arguments: {words}")
+def main():
     seen = {}
     sources, wrong = _sources()
     splits = [read(name, source, seen, _MAX_PIXELS.value)
@@ -284,10 +283,11 @@ def main(words):
                 print(f"  ... and {len(lines) - _SHOWN} more (--report)")
     print(f"\n{found or 'No'} problems.")
     if _REPORT.value:
-        with open(_REPORT.value, "w", encoding="utf-8") as f:
-            json.dump({"splits": {s.name: s.summary() for s in splits},
-                       "problems": dict(problems(splits, twice, wrong))}, f,
-                      indent=1)
+        with files.replacing(_REPORT.value) as f:
+            f.write(json.dumps({
+                "splits": {s.name: s.summary() for s in splits},
+                "problems": dict(problems(splits, twice, wrong))},
+                indent=1).encode())
     if _SHEET.value:
         sheet(_SHEET.value, splits[0])
     if wrong or (found and _STRICT.value):
@@ -295,4 +295,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    launch.run_words(main)
+    launch.run_alone(main)

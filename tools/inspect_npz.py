@@ -12,7 +12,6 @@ that run is listed instead, and whether the run can start from the file.
 
 import math
 import os
-import sys
 
 from absl import app
 from absl import flags

@@ -1,11 +1,20 @@
 """What runs leave in their directories, and tables of it."""
 
+import fcntl
 import json
 import os
 import re
 
 from tfvit.evaluators import metrics
-from tfvit.storage import files
+
+# Settings that change no result, or only where the same data lie.
+_LITTLE = re.compile(
+    r"(\b|\.)(seed|log_every|eval_every|checkpoint_every|keep_checkpoints|"
+    r"steps_per_call|writers|data_dir|manual_dir|root|DATA_DIR|MANUAL_DIR|"
+    r"FOLDER|MANIFEST|CAPTIONS)$|\b(sources|captions)\.\w+\.path$")
+_STATES = {"finished": "finished", "FloatingPointError": "diverged",
+           "Diverged": "diverged", "Preempted": "stopped",
+           "KeyboardInterrupt": "stopped"}
 
 
 def find(words):
@@ -16,8 +25,9 @@ def find(words):
     """
     runs = []
     for word in words:
-        inside = [os.path.join(word, name)
-                  for name in files.named(word, r"[^.].*")]
+        names = sorted(os.listdir(word)) if os.path.isdir(word) else []
+        inside = [os.path.join(word, name) for name in names
+                  if not name.startswith(".")]
         found = [folder for folder in [word, *inside]
                  if os.path.exists(os.path.join(folder, "config.gin"))]
         if not found:
@@ -28,16 +38,24 @@ def find(words):
 
 
 def curves(run):
-    """{metric: [(step, value)]} from metrics.jsonl; {} where there is none."""
+    """{metric: [(step, value)]} from metrics.jsonl; {} where there is none.
+
+    Raises:
+      ValueError: a line of it is broken.
+    """
     points = {}
     path = os.path.join(run, "metrics.jsonl")
     if not os.path.exists(path):
         return points
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 continue  # The run is just writing it, or died doing so.
-            values = json.loads(line)
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}, is no JSON: "
+                                 f"{error}. Delete the line.") from error
             step = values.pop("step")
             for name, value in values.items():
                 points.setdefault(name, []).append((step, value))
@@ -51,8 +69,39 @@ def bindings(run):
     return dict(re.findall(r"^([\w./]+) = (.*)$", text, re.MULTILINE))
 
 
+def state(run):
+    """(state, step, total steps or None, why) of a run.
+
+    The state is finished, running, diverged, stopped (by a signal, and saved),
+    failed, or unfinished, where nothing says why.
+    """
+    step = max((series[-1][0] for series in curves(run).values()), default=0)
+    said = re.fullmatch(r"[\d_]+", bindings(run).get(
+        "experiment.Experiment.total_steps", ""))
+    total = int(said[0]) if said else None
+    quiet = ("finished", step, total, "") if step == total else (
+        "unfinished", step, total, "Nothing says why: killed?")
+    path = os.path.join(run, ".lock")
+    if not os.path.exists(path):  # Of an earlier version, or from a bucket.
+        return quiet
+    with open(path, encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return "running", step, total, ""
+        try:
+            noted = json.load(file)
+        except ValueError:
+            noted = {}
+    ended = noted.get("ended")
+    if ended is None:
+        return quiet
+    return (_STATES.get(ended, "failed"), step, total,
+            " ".join(noted.get("why", "").split()))
+
+
 def rows(runs, best):
-    """A dict for each run: run, what differs in the configs, step, metrics."""
+    """A dict for each run: run, metrics, step, what differs in the configs."""
     configs = {run: bindings(run) for run in runs}
     names = dict.fromkeys(
         name for config in configs.values() for name in config)
@@ -63,13 +112,20 @@ def rows(runs, best):
     for run in runs:
         points = curves(run)
         row = {"run": os.path.relpath(run, folder)}
-        row |= {_short(name, differing): configs[run].get(name)
-                for name in differing}
-        row["step"] = max((series[-1][0] for series in points.values()),
-                          default=0)
         row |= {name: _pick(name, series, best) for name, series in
                 points.items() if not name.startswith("train/")}
+        row["step"] = max((series[-1][0] for series in points.values()),
+                          default=0)
+        row |= {_short(name, differing): configs[run].get(name)
+                for name in differing}
         yield row
+
+
+def little(runs):
+    """Names of columns of `rows` that say little: seeds, folders, cadences."""
+    names = dict.fromkeys(name for run in runs for name in bindings(run))
+    return {_short(name, names) for name in names if _LITTLE.search(name)} | {
+        name for name in names if _LITTLE.search(name)}
 
 
 def _short(name, names):
@@ -89,19 +145,12 @@ def _pick(name, series, best):
 def table(dicts):
     """(names of the columns, rows of texts)."""
     columns = list(dict.fromkeys(name for row in dicts for name in row))
-    return columns, [[_text(row.get(name)) for name in columns]
+    return columns, [[text(row.get(name)) for name in columns]
                      for row in dicts]
 
 
-def _text(value):
+def text(value):
+    """A value in a table."""
     if value is None:
         return "-"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def aligned(columns, texts):
-    """Yields the lines of a table for the terminal."""
-    widths = [max(map(len, column)) for column in zip(columns, *texts)]
-    for line in [columns, *texts]:
-        yield "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                        for i, (cell, width) in enumerate(zip(line, widths)))

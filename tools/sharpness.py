@@ -1,4 +1,4 @@
-"""How sharp the minima of runs are, as a table and as curves of the loss:
+"""Measures how sharp the minima of runs are, as a table and as curves:
 
     python -m tools.sharpness runs/plain runs/sam --png=sharpness.png
 
@@ -28,14 +28,16 @@ import tensorflow as tf
 from tfvit import experiment
 from tfvit.evaluators import sharpness
 from tfvit.inference import finished
+from tfvit.storage import files
 
 _POINTS = 21  # Of a curve; odd, so that the weights themselves are one.
 
 
 def measure(run, *, examples, batch_size, radii):
     """(top eigenvalue, [loss at each of the radii]) of a run's directory."""
-    trained = finished.load(run, overrides=launch.overrides())
-    exp, _ = experiment.of_run(run, launch.overrides())
+    trained = finished.load(run, overrides=launch.overrides(),
+                            trust=launch.trust())
+    exp, _ = experiment.of_run(run, launch.overrides(), trust=launch.trust())
     evaluator = sharpness.Sharpness(
         name=trained.name, model=trained.model, ops=trained.ops, jit=False,
         strategy=tf.distribute.get_strategy(), source=exp.train_source,
@@ -56,7 +58,8 @@ def draw(path, radii, curves):
              ylabel="mean loss", yscale="log")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4)
-    figure.savefig(path, format="png", dpi=100)
+    with files.replacing(path) as f:
+        figure.savefig(f, format="png", dpi=100)
     pyplot.close(figure)
 
 

@@ -38,7 +38,6 @@ launch.start(__name__, "overrides", required=("gin_file", "grid", "dir"),
 
 import tensorflow as tf
 
-from tfvit import config
 from tfvit import experiment
 from tfvit.data.images import decoding
 from tfvit.engine import build
@@ -48,6 +47,7 @@ from tfvit.engine import run_config
 from tfvit.evaluators import metrics
 
 from . import runs as runs_lib
+from . import tables
 
 
 def points(grid):
@@ -58,8 +58,8 @@ def points(grid):
     """
     axes = []
     for entry in grid:
-        if os.path.isfile(entry):
-            with open(entry, encoding="utf-8") as f:
+        if tf.io.gfile.exists(entry):
+            with tf.io.gfile.GFile(entry) as f:
                 lines = [re.sub(r"#.*", "", line).strip() for line in f]
         else:
             lines = [entry]
@@ -198,11 +198,11 @@ def best(values, metric):
 def report(values, metric):
     """Yields the lines of a table, the best finished run marked with *."""
     runs = [run for run in values
-            if os.path.exists(os.path.join(run, "config.gin"))]
+            if tf.io.gfile.exists(os.path.join(run, "config.gin"))]
     winner = best(values, metric)
     rows = [{"": "*" if run == winner else "", **row}
             for run, row in zip(runs, runs_lib.rows(runs, best=False))]
-    yield from runs_lib.aligned(*runs_lib.table(rows))
+    yield from tables.aligned(*runs_lib.table(rows))
     if winner:
         yield f"Best {metric}: {values[winner]:.5g}, {winner}"
 

@@ -37,6 +37,7 @@ from tfvit.optimize import losses
 from tfvit.weights import load
 vit.vit.num_heads = 4
 NUM_CLASSES = 3
+experiment.Experiment.total_steps = 1_000
 IMAGE_SIZE = (32, 48)
 experiment.Experiment.loss = @losses.sigmoid_xent
 experiment.Experiment.init = None

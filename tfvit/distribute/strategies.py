@@ -23,7 +23,12 @@ _CROSS_DEVICE_OPS = {
 
 
 def one_device(*, device=None):
-    """The first GPU where there is one, else the CPU; or `device`."""
+    """One device, without copies of the model.
+
+    Args:
+      device: such as "GPU:1"; None for the first GPU where there is one, else
+        the CPU.
+    """
     if device is None:
         device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
     return tf.distribute.OneDeviceStrategy(device)
@@ -66,7 +71,10 @@ def _mirrored(devices, cross_device_ops):
 
 
 def logical_cpus(*, count=2):
-    """`count` replicas on one CPU: replicas to try out without GPUs.
+    """Replicas on one CPU, to try them out without GPUs.
+
+    Args:
+      count: how many.
 
     Raises:
       RuntimeError: TensorFlow has set up its devices with another count.

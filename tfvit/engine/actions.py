@@ -86,7 +86,7 @@ def evaluate(training, memory, *, only):
     with training.run.state.averaged():
         values = training.run.evaluate(training.poll, only)
     logging.info("step %d  %s", training.step, "  ".join(
-        f"{k} {v:.5g}" for k, v in values.items()))
+        f"{k} {v:.5g}" for k, v in values.items() if not metrics.of_class(k)))
     training.report(values)
     training.memory["last"].update(values)
 

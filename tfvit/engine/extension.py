@@ -95,8 +95,10 @@ def check(exp, how: str):
     try:
         new.lr(tf.constant(done, tf.int64))
     except ValueError as error:
-        raise ValueError(f"--extend={chosen}, from step {done} to step {total}: "
-                         f"{error}") from error
+        raise ValueError(
+            f"--extend={chosen}: the {total - done} steps from {done} to "
+            f"{total} are too few for the schedule: "
+            f"{str(error).split(', for')[0].rstrip('.')}.") from error
     samples = np.unique(np.linspace(0, done - 1, _SAMPLES).astype(np.int64))
     if how != EXACT or _rates(old, samples) == _rates(as_if, samples):
         return

@@ -50,13 +50,34 @@ def take(workdir):
 
 @contextlib.contextmanager
 def held(workdir):
-    """Inside, this process has the lock of a workdir."""
+    """Inside, this process has the lock of a workdir.
+
+    The file says afterwards how that ended: "ended" is "finished" or the kind
+    of the error, "why" its text.
+    """
     new = take(workdir)
+    place = os.path.realpath(workdir)
     try:
         yield
+        _note(place, "finished", "")
+    except BaseException as error:
+        _note(place, type(error).__name__, str(error))
+        raise
     finally:
         if new:
-            _held.pop(os.path.realpath(workdir)).close()
+            _held.pop(place).close()
+
+
+def _note(place, ended, why):
+    file = _held.get(place)
+    if file is None:  # Of a bucket.
+        return
+    with contextlib.suppress(OSError, ValueError):  # It is not worth a run.
+        file.seek(0)
+        owner = json.load(file)
+        file.truncate(0)
+        json.dump({**owner, "ended": ended, "why": why}, file)
+        file.flush()
 
 
 def _lock(file, workdir):

@@ -24,7 +24,7 @@ _DATA = ("sources", "captions")
 def bindings(text: str) -> dict[str, str]:
     """{name: value} of a config as gin writes it, in today's names."""
     # What is indented goes on with the line before.
-    joined = re.sub(r"\\?\n[ \t]+", " ", former_names.updated(text))
+    joined = re.sub(r"\s*\\?\n[ \t]+", " ", former_names.updated(text))
     return dict(line.split(" = ", 1) for line in joined.splitlines()
                 if " = " in line and not line.startswith("#"))
 
@@ -57,7 +57,8 @@ def places(text: str) -> dict[str, str]:
     """{name: value} of where the data lies."""
     found = bindings(text)
     return {name: said for name, said in found.items()
-            if _all(name, found, _is_data)}
+            if _all(name, found, _is_data) and said != "None" and
+            not said.startswith("%")}
 
 
 def check(saved: str, new: str, path: str, *, extends: bool = False) -> dict:

@@ -8,11 +8,11 @@ import functools
 import os
 import re
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Where gin/ lies: inside an installed package, else beside it in a checkout.
 # (Beside an installed package another gin lies: the library.)
-ROOT = (_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, "gin")) else
-        os.path.dirname(_PACKAGE))
+ROOT = (PACKAGE if os.path.isdir(os.path.join(PACKAGE, "gin")) else
+        os.path.dirname(PACKAGE))
 PACKAGES = ("data", "distribute", "engine", "evaluators", "models", "optimize",
             "weights")
 
@@ -22,13 +22,21 @@ def modules():
     """{short name: import path} of what bindings may name without an import."""
     found = {"experiment": "tfvit.experiment"}
     for package in PACKAGES:
-        for folder, _, files in os.walk(os.path.join(_PACKAGE, package)):
-            path = os.path.relpath(folder, os.path.dirname(_PACKAGE))
+        for folder, _, files in os.walk(os.path.join(PACKAGE, package)):
+            path = os.path.relpath(folder, os.path.dirname(PACKAGE))
             for file in files:
                 stem, suffix = os.path.splitext(file)
                 if suffix == ".py" and stem != "__init__":
                     found[stem] = f"{path.replace(os.sep, '.')}.{stem}"
     return found
+
+
+@functools.lru_cache(maxsize=None)
+def tree(module):
+    """The syntax tree of a module of tfvit, by its import path."""
+    path = os.path.join(os.path.dirname(PACKAGE), *module.split(".")) + ".py"
+    with open(path, encoding="utf-8") as f:
+        return ast.parse(f.read())
 
 
 @functools.lru_cache(maxsize=None)
@@ -38,12 +46,8 @@ def functions(module):
     Parameters are {name: default as text, or None}; instead of them there is
     None where only running the module would tell.
     """
-    path = os.path.join(os.path.dirname(_PACKAGE),
-                        *modules()[module].split(".")) + ".py"
-    with open(path, encoding="utf-8") as f:
-        tree = ast.parse(f.read())
     found = {}
-    for node in tree.body:
+    for node in tree(modules()[module]).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = _parameters(node)
         elif isinstance(node, ast.ClassDef):

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+import inspect
+import json
 import os
 
 from absl import logging
@@ -15,12 +17,13 @@ from tfvit import experiment
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts as prompts_lib
 from tfvit.data import tokenizers  # noqa: F401, loads exported ones' ops.
-from tfvit.data.datasets import source
 from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.inference import naming
+from tfvit.inference import preprocessing
 from tfvit.models import lit
+from tfvit.serving import images as images_lib
 from tfvit.serving import lit_signatures as lit_server
 from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
@@ -57,14 +60,17 @@ class Trained:
     precision: str
     tokenizer: Callable | None = None
 
-    def server(self, *, top_k=5, jit=False):
-        """A signatures.Server, or lit_signatures.Server, of this model."""
+    def server(self, *, top_k=5, reuse="logits", **options):
+        """A signatures.Server, or lit_signatures.Server, of this model.
+
+        options: see both.
+        """
         if self.tokenizer:
             return lit_server.Server(model=self.model, ops=self.ops,
-                                     tokenizer=self.tokenizer, jit=jit)
+                                     tokenizer=self.tokenizer, **options)
         return signatures_lib.Server(model=self.model, ops=self.ops, top_k=top_k,
                             class_names=self.class_names, link=self.link,
-                            jit=jit)
+                            reuse=reuse, **options)
 
     def record(self):
         """What an export notes about its model, for JSON."""
@@ -74,11 +80,29 @@ class Trained:
             "precision": self.precision,
             "link": self.link,
             "preprocessing": [decoding.op_name(op) for op in self.ops],
+            "settings": [_settings(op) for op in self.ops],
+            "value_range": _value_range(self.ops),
         }
 
 
+def _settings(op):
+    """All parameters of an op but the image, for JSON."""
+    parameters = inspect.signature(op).parameters.values()
+    values = {parameter.name: parameter.default for parameter in parameters
+              if parameter.default is not parameter.empty}
+    values.update(config_lib.settings(op))
+    return json.loads(json.dumps(values, default=str))
+
+
+def _value_range(ops):
+    """What becomes of 0 and 255."""
+    return [float(op(tf.constant(value, tf.float32)))
+            for op in ops if decoding.op_name(op) == "value_range"
+            for value in (0, 255)]
+
+
 def load(where, *, checkpoint="last", labels=None, precision=None,
-         overrides=((), ())):
+         overrides=((), ()), trust=False):
     """Builds a model and loads its weights.
 
     Args:
@@ -90,6 +114,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         the catalogue's files, else numbers.
       precision: see experiment.Experiment; None for the run's.
       overrides: (gin files, bindings) that change its config.
+      trust: whether a run's config may name what is not tfvit's own.
 
     Raises:
       ValueError, OSError: it cannot be loaded, says why.
@@ -97,7 +122,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     where = os.path.expanduser(where)
     is_run = tf.io.gfile.isdir(where)
     if is_run:
-        exp, config = experiment.of_run(where, overrides)
+        exp, config = experiment.of_run(where, overrides, trust=trust)
     else:
         files, bindings = published.gin_of(where, overrides[1])
         exp, config = experiment.from_config([*files, *overrides[0]],
@@ -118,15 +143,14 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         "step": step, "config": config, "precision": exp.precision
     }
     if isinstance(model, lit.LiT):
-        evaluator = _evaluator(exp, model, _captioned(model.img),
-                               _labelled(model.img))
+        evaluator = preprocessing.evaluator(exp, model)
         return Trained(
             **common, ops=evaluator.ops, class_names=[],
             tokenizer=evaluator.tokenizer,
             link="softmax" if model.b is None else "sigmoid")
     num_classes = model.output_shape[-1]
     return Trained(
-        **common, ops=_evaluator(exp, model, _labelled(model)).ops,
+        **common, ops=preprocessing.ops(exp, model),
         class_names=naming.class_names(where, is_run, labels, num_classes),
         link=naming.link(exp))
 
@@ -143,8 +167,7 @@ def facts(exp, model, workdir):
         if tf.io.gfile.exists(path):
             known["class_names"] = class_names_lib.read(path)
     try:
-        ops = _evaluator(exp, model, _captioned(image_model),
-                         _labelled(image_model)).ops
+        ops = preprocessing.evaluator(exp, model).ops
     except ValueError as error:  # It is not needed for the weights.
         logging.warning("The preprocessing is not noted: %s", error)
     else:
@@ -152,10 +175,7 @@ def facts(exp, model, workdir):
         for op in ops:
             if decoding.op_name(op) == "decode":
                 known["upright"] = config_lib.settings(op).get("upright", False)
-        known["value_range"] = [
-            float(op(tf.constant(value, tf.float32)))
-            for op in [*ops, *exp.device_ops]
-            if decoding.op_name(op) == "value_range" for value in (0, 255)]
+        known["value_range"] = _value_range([*ops, *exp.device_ops])
     return {name: value for name, value in known.items()
             if value not in (None, [])}
 
@@ -171,51 +191,6 @@ def _architecture(exp):
         return None
     return {f"{function}.{name}": value
             for name, value in sorted(settings.items())}
-
-
-def _evaluator(exp, model, *stand_ins):
-    """The first evaluator, which says how inputs are preprocessed.
-
-    It is built without its data, which need not be on this machine: on the
-    first of the stand-ins that it takes, if it takes any.
-    """
-    refused = None
-    for name, make in exp.evaluators.items():
-        for stand_in in stand_ins:
-            try:
-                evaluator = make(name=name, model=model, jit=False,
-                                 strategy=tf.distribute.get_strategy(),
-                                 source=lambda stand_in=stand_in: stand_in)
-            except ValueError as error:
-                refused = error
-                continue
-            logging.info("Preprocessing as evaluator %r does.", name)
-            return evaluator
-    if refused:
-        raise refused
-    raise ValueError("Experiment.evaluators is empty: it defines how images "
-                     "are preprocessed. Bind one, for example as "
-                     "gin/recipes/published.gin does.")
-
-
-def _labelled(model):
-    """A source of one image with a label."""
-    return _one(model, [str(i) for i in range(model.output_shape[-1])],
-                lambda index: index)
-
-
-def _captioned(model):
-    """A source of one image with a caption."""
-    return _one(model, (), lambda index: tf.constant([""]))
-
-
-def _one(model, class_names, label):
-    return source.Indexed(
-        num_examples=1, class_names=class_names,
-        fetch=lambda index: {
-            "image": tf.zeros(model.input_shape[1:], tf.uint8),
-            "label": label(index), "name": "stand-in"
-        })
 
 
 def signatures(where, **options):
@@ -249,7 +224,7 @@ def _signatures(where, options):
             # Through the model, without which the functions lose its variables.
             return {name: functools.partial(_call, model, name)
                     for name in model.signatures}
-    return load(where, **options).server().signatures()
+    return load(where, **options).server().signatures(images_lib.late)
 
 
 def _call(model, name, **inputs):

@@ -23,6 +23,12 @@ def _warm_up(lr, step, warmup_steps):
 def cosine(step, *, base, total_steps, warmup_steps):
     """Half a cosine from `base` to 0 (float32 []), after a linear warm-up.
 
+    Args:
+      step: finished updates.
+      base: learning rate at the end of the warm-up.
+      total_steps: updates in the run.
+      warmup_steps: updates in which the learning rate rises from 0.
+
     Raises:
       ValueError: the warm-up is not shorter than the run.
     """
@@ -35,7 +41,9 @@ def cosine(step, *, base, total_steps, warmup_steps):
 def linear(step, *, base, total_steps, warmup_steps, end=1e-5):
     """A straight line from `base` to `end` (float32 []), after a warm-up.
 
-    `end` is an absolute learning rate; 1e-5 is vision_transformer's.
+    Args:
+      step, base, total_steps, warmup_steps: see cosine.
+      end: an absolute learning rate; 1e-5 is vision_transformer's.
 
     Raises:
       ValueError: the warm-up is not shorter than the run.
@@ -50,9 +58,15 @@ def rsqrt(step, *, base, total_steps, warmup_steps, timescale=10_000, shift=0,
           cooldown_steps=0):
     """base / sqrt(1 + t / timescale), float32 [], after a linear warm-up.
 
-    t is the number of steps since the warm-up, plus `shift`. The last
-    cooldown_steps lead linearly to 0; before them nothing depends on
-    total_steps, so that a run can be prolonged (arXiv 2106.04560, section 3.5).
+    t is the number of steps since the warm-up, plus `shift`. Before the
+    cool-down nothing depends on total_steps, so that a run can be prolonged
+    (arXiv 2106.04560, section 3.5).
+
+    Args:
+      step, base, total_steps, warmup_steps: see cosine.
+      timescale: steps in which the learning rate falls by the first 29 %.
+      shift: steps of the curve to leave out at its start.
+      cooldown_steps: last updates, which lead linearly to 0.
 
     Raises:
       ValueError: warm-up and cool-down are not shorter than the run.
@@ -69,9 +83,12 @@ def stair(step, *, base, total_steps, boundaries=(), multipliers=(),
           warmup_steps=0, cooldown_steps=0):
     """base times the multiplier of the last boundary passed, float32 [].
 
-    Before the first of `boundaries` (increasing steps) it is base; from
-    boundaries[i] on, base * multipliers[i]. Without any it is constant. Warm-up
-    and cool-down: see rsqrt.
+    Without any boundary it is constant.
+
+    Args:
+      step, base, total_steps, warmup_steps, cooldown_steps: see rsqrt.
+      boundaries: increasing steps; before the first it is base.
+      multipliers: from boundaries[i] on it is base * multipliers[i].
 
     Raises:
       ValueError: as many multipliers as boundaries are needed, in increasing

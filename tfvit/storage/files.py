@@ -8,11 +8,14 @@ patterns, and so do not find what lies in it.
 from collections.abc import Iterator
 import contextlib
 import glob
+import io
 import os
 import re
 import tempfile
 
 import tensorflow as tf
+
+from tfvit.storage import errors
 
 SIGNS = r"[*?\[\\]"  # What makes a name a pattern.
 
@@ -76,6 +79,28 @@ def plain(path: str) -> Iterator[str]:
         for name in names:
             _bring(os.path.join(folder, name), alias + name[len(stem):])
         yield alias
+
+
+@contextlib.contextmanager
+def replacing(path: str, way_out: str = "") -> Iterator[io.BytesIO]:
+    """What is written inside becomes the file, also in a bucket.
+
+    Folders of it are made. If something goes wrong inside, nothing is touched.
+
+    Args:
+      path: of the file.
+      way_out: a sentence to add where it cannot be written.
+
+    Raises:
+      OSError: it cannot be written; names it.
+    """
+    buffer = io.BytesIO()
+    yield buffer
+    path = os.path.expanduser(path)
+    with errors.writing(path, way_out):
+        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+        with tf.io.gfile.GFile(path, "wb") as f:
+            f.write(buffer.getvalue())
 
 
 def _bring(there, here):

@@ -100,7 +100,8 @@ def from_bert(model, *, path, tower=None):
 def _find(path):
     """The local path of a checkpoint, without .index."""
     path = os.fspath(path).rstrip("/").removesuffix(".index")
-    if not path.endswith(".ckpt") and not os.path.exists(f"{path}.index"):
+    if not path.endswith(".ckpt") and not tf.io.gfile.exists(
+            f"{path}.index"):
         path = f"{path}/{_CHECKPOINT}"
     # The index last: it is what is returned.
     local = [fetch.resolve(f"{path}{suffix}") for suffix in reversed(_FILES)]

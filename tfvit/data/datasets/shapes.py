@@ -56,7 +56,11 @@ def captioned(*, split: str, copies: int, size: int = 36) -> source_lib.Indexed:
 
 
 def labelled(*, split: str, copies: int, size: int = 36) -> source_lib.Indexed:
-    """The same images, with the combination as their class."""
+    """The same images, with the combination as their class.
+
+    Args:
+      split, copies, size: see captioned.
+    """
     combinations = _combinations(split)
     return sources.arrays(images=_draw(combinations * copies, split, size),
                           labels=np.tile(np.arange(len(combinations)), copies),

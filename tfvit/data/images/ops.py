@@ -35,9 +35,13 @@ def decode(image, *, channels: int = 3, upright: bool = False) -> tf.Tensor:
     image = tf.convert_to_tensor(image)
     if image.dtype != tf.string:
         return formats.with_channels(image, channels)
-    pixels = formats.decode(image, channels)
-    if upright:
-        pixels = formats.turn(pixels, headers.orientation(image))
+    if not upright:
+        return formats.decode(image, channels)
+    # First: where decoding fails, what goes on beside it is cancelled, and for
+    # that tf.data would give up all examples instead of the one.
+    way = headers.orientation(image)
+    with tf.control_dependencies([way]):
+        pixels = formats.turn(formats.decode(image, channels), way)
     return tf.ensure_shape(pixels, [None, None, channels])
 
 
@@ -143,7 +147,14 @@ def decode_part(image, box, *, ratio: int = 1, channels: int = 3) -> tf.Tensor:
 
 
 def resize(image, *, size, method: str = "bilinear", antialias: bool = False):
-    """Resizes to float32 [h, w, C] without keeping the aspect ratio."""
+    """Resizes to float32 [h, w, C] without keeping the aspect ratio.
+
+    Args:
+      image: [H, W, C].
+      size: h = w, or (h, w).
+      method: one of tf.image.resize, such as "bicubic".
+      antialias: see tf.image.resize.
+    """
     image = tf.image.resize(image, _pair(size), method, antialias=antialias)
     return tf.cast(image, tf.float32)
 
@@ -181,7 +192,7 @@ def resize_small(image,
 
 
 def central_crop(image, *, size):
-    """Takes the [h, w, C] in the middle."""
+    """Takes the [h, w, C] in the middle; `size` is h = w, or (h, w)."""
     height, width = _pair(size)
     _require_size(image, size, "ops.central_crop.size")
     top = (tf.shape(image)[0] - height) // 2
@@ -191,7 +202,7 @@ def central_crop(image, *, size):
 
 
 def random_crop(image, seed, *, size):
-    """Takes [h, w, C] at a random place."""
+    """Takes [h, w, C] at a random place; `size` is h = w, or (h, w)."""
     _require_size(image, size, "ops.random_crop.size")
     return tf.image.stateless_random_crop(image,
                                           (*_pair(size), image.shape[-1]),
