@@ -95,6 +95,8 @@ class Plan:
                 self.exp.batch_size, self._replicas, limit=limit,
                 activations=activations, gradients=gradients,
                 fixed=report["memory in all"] - activations - gradients)
+            report |= {"memory of activations": activations // self._parts,
+                       "memory in all": needed}  # In so many parts.
             self._memory = f"about {_gib(needed)}"
             self._memory += f" of {_gib(limit)}" if limit else ""
             if limit and needed > limit:
@@ -133,9 +135,9 @@ class Plan:
         if wishes.linear_probe:
             yield f"experiment.Experiment.frozen = {_ALL_BUT_HEAD!r}"
         yield f"\n# Length: {chosen.why['total_steps']}."
+        epochs = _number(chosen.total_steps * chosen.batch_size / train)
         yield (f"experiment.Experiment.total_steps = {chosen.total_steps}  # "
-               f"{chosen.total_steps * chosen.batch_size / train:.3g} epochs of "
-               f"{train:,} images.")
+               f"{epochs} epochs of {train:,} images.")
         yield f"schedules.cosine.warmup_steps = {chosen.warmup_steps}"
         yield f"# Learning rate: {chosen.why['lr']}."
         yield f"optim.{optimizer}.lr = {chosen.lr!r}"
@@ -187,7 +189,7 @@ class Plan:
         decay = ("" if wishes.layer_decay is None else
                  f", times {wishes.layer_decay:g} for each layer down")
         parts = (f" in {exp.accum_steps} parts" if exp.accum_steps > 1 else "")
-        epochs = exp.total_steps * exp.batch_size / sizes["train"]
+        epochs = _number(exp.total_steps * exp.batch_size / sizes["train"])
         rows = {
             "data": self.data.where,
             "classes": f"{len(names):,}: {', '.join(shown)}",
@@ -200,7 +202,7 @@ class Plan:
                 "as the weights are for"),
             "batch": f"{exp.batch_size}{parts}, "
                      f"{chosen.why['batch_size']}; memory: {self._memory}",
-            "length": f"{exp.total_steps:,} updates, {epochs:.3g} epochs: "
+            "length": f"{exp.total_steps:,} updates, {epochs} epochs: "
                       f"{chosen.why['total_steps']}",
             "optimizer": f"{optimizer}, learning rate {chosen.lr:g} "
                          f"({chosen.why['lr']}){decay}",
@@ -257,6 +259,10 @@ def _quietly():
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _number(epochs):
+    return f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
 
 
 def _gib(size):
