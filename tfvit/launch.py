@@ -37,8 +37,8 @@ _TRUST = flags.DEFINE_bool(
 _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
     None: (), "config": _GIN, "new run": (*_GIN, "workdir"),
-    "existing run": (*_GIN, "workdir", "trust"), "chosen run": _GIN,
-    "overrides": (*_GIN, "trust")}
+    "existing run": (*_GIN, "workdir", "trust"),
+    "chosen run": _GIN, "overrides": (*_GIN, "trust")}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
 _INTERRUPTED = "Interrupted."

@@ -1,4 +1,4 @@
-"""Asks a running TensorFlow Serving, or tfvit serve, what is in images:
+r"""Asks a running TensorFlow Serving, or tfvit serve, what is in images:
 
     python -m tools.serve_client --model=b16 photo.jpg more/*.png
     python -m tools.serve_client --model=b16 --grpc=localhost:8500 photo.jpg
