@@ -127,7 +127,7 @@ def test_a_dry_run_says_the_choice_and_writes_nothing(folder, tmp_path, capsys):
     assert said["classes"] == "3: circle, square, triangle"
     assert said["batch"].startswith("6, --batch_size; memory: about 0.0 GiB")
     assert said["length"].startswith("1,500 updates, 167 epochs")
-    assert "learning rate 0.5 (--lr)" in said["optimizer"]
+    assert said["optimizer"] == "AdamW, learning rate 0.5: --lr"
     # 8 * 8 * 3 * 16 of the patches, ...: tests/gin/models_test.py has them.
     assert said["model"].startswith("tiny, ") and said["parameters"] in said[
         "model"]
@@ -170,6 +170,20 @@ def test_layers_may_learn_at_rates_of_their_own(folder, weights, tmp_path):
         out=str(tmp_path), overrides=(
             (), ("experiment.Experiment.accum_steps = 1",))))
     assert config.bound("experiment.Experiment.layer_decay") == 0.65
+
+
+def test_what_bindings_change_is_said(folder, tmp_path):
+    made = plan.Plan(wishes.Wishes(
+        data=str(folder), model="tiny", weights="none", out=str(tmp_path),
+        overrides=((), ("experiment.Experiment.accum_steps = 1",
+                        "IMAGE_SIZE = 24", "optim.adamw.lr = 0.25",
+                        "experiment.Experiment.total_steps = 2_000"))))
+    said = rows("\n".join(made.summary()))
+    yours = "as your gin files or bindings say"
+    assert said["image size"] == f"24 pixels, {yours}"
+    assert said["optimizer"] == f"AdamW, learning rate 0.25: {yours}"
+    assert said["length"] == f"2,000 updates, 296 epochs: {yours}"
+    assert said["batch"].startswith("8, smaller than the papers' 512")
 
 
 def test_a_sweep_is_of_the_papers_rates(folder, weights, tmp_path, monkeypatch,

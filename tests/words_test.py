@@ -84,6 +84,9 @@ def bind(*bindings, files=DIGITS):
 
 
 WRONG = [  # (words of the command, what its last line must say)
+    (["finetune"], "Say what to train on"),
+    (["finetune", "/data/x", "--epoch=3"], "no flag --epoch. Did you mean "
+     "--epochs?"),
     (["train", *DIGITS, "--batch_size=32"],
      '--gin_bindings="experiment.Experiment.batch_size = 32"'),
     (["train", *DIGITS, "--total_step=9"],

@@ -4,6 +4,7 @@ import csv
 import pathlib
 import re
 
+import gin
 import pytest
 
 from tests import toy
@@ -14,6 +15,7 @@ from tfvit.models import vit
 from tfvit.weights import augreg
 from tfvit.weights import fetch
 from tfvit.weights import load
+from tfvit.weights import sidecar
 
 ROOT = pathlib.Path(__file__).parents[2]
 S16 = "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0"
@@ -149,6 +151,22 @@ def test_a_file_of_no_known_size_needs_its_model(tmp_path):
         start.choose(None, str(path))
     chosen = start.choose("tiny", str(path))
     assert chosen.image_size == 32  # As the file notes.
+
+
+def test_a_file_may_say_all_of_its_model(tmp_path):
+    """As tools.export_npz notes it beside the file."""
+    path = tmp_path / "own.npz"
+    load.to_npz(toy.recorded_vit(), str(path))
+    sidecar.write(str(path), {"architecture": {
+        "vit.vit.num_classes": 10, "vit.vit.image_size": 32,
+        "vit.vit.patch_size": 8, "vit.vit.width": 24, "vit.vit.depth": 2,
+        "vit.vit.num_heads": 3, "vit.vit.mlp_dim": 48}})
+    chosen = start.choose(None, str(path))
+    dataset.parse(dataset.text(chosen.includes, [
+        *chosen.lines, "NUM_CLASSES = 4", f"IMAGE_SIZE = {chosen.image_size}"]))
+    assert gin.query_parameter("vit.vit.num_heads") == 3
+    assert gin.query_parameter("vit.vit.num_classes").scoped_configurable_fn(
+    ) == 4
 
 
 def test_grey_weights_want_grey_images(tmp_path):

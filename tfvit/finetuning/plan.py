@@ -95,6 +95,8 @@ class Plan:
                 self.exp.batch_size, self._replicas, limit=limit,
                 activations=activations, gradients=gradients,
                 fixed=report["memory in all"] - activations - gradients)
+            report |= {"memory of activations": activations // self._parts,
+                       "memory in all": needed}  # In so many parts.
             self._memory = f"about {_gib(needed)}"
             self._memory += f" of {_gib(limit)}" if limit else ""
             if limit and needed > limit:
@@ -120,7 +122,6 @@ class Plan:
         wishes, chosen = self.wishes, self.settings
         log_every, eval_every = rules.cadences(chosen.total_steps)
         train = self.data.sizes["train"]
-        optimizer = "adamw" if self.start.scratch else "sgd"
         yield "# The data."
         yield from self.data.lines
         yield f"NUM_CLASSES = {len(self.data.class_names)}"
@@ -133,12 +134,12 @@ class Plan:
         if wishes.linear_probe:
             yield f"experiment.Experiment.frozen = {_ALL_BUT_HEAD!r}"
         yield f"\n# Length: {chosen.why['total_steps']}."
+        epochs = _number(chosen.total_steps * chosen.batch_size / train)
         yield (f"experiment.Experiment.total_steps = {chosen.total_steps}  # "
-               f"{chosen.total_steps * chosen.batch_size / train:.3g} epochs of "
-               f"{train:,} images.")
+               f"{epochs} epochs of {train:,} images.")
         yield f"schedules.cosine.warmup_steps = {chosen.warmup_steps}"
         yield f"# Learning rate: {chosen.why['lr']}."
-        yield f"optim.{optimizer}.lr = {chosen.lr!r}"
+        yield f"optim.{self._optimizer()}.lr = {chosen.lr!r}"
         if wishes.layer_decay is not None:
             yield (f"experiment.Experiment.layer_decay = "
                    f"{wishes.layer_decay!r}")
@@ -164,6 +165,9 @@ class Plan:
             yield (f"experiment.Experiment.evaluator_every = "
                    f"{{{test!r}: {last}}}")
 
+    def _optimizer(self):
+        return "adamw" if self.start.scratch else "sgd"
+
     def _image_size(self):
         return self.wishes.image_size or self.start.image_size
 
@@ -183,27 +187,33 @@ class Plan:
             model += f", {self.report['parameters']:,} parameters"
             if wishes.linear_probe:
                 model += f", of which the head's {trained:,} are trained"
+        size = config.bound("IMAGE_SIZE/gin.macro.value")
+        lr = config.bound(f"optim.{self._optimizer()}.lr")
         optimizer = "AdamW" if self.start.scratch else "SGD with momentum"
+        optimizer += f", learning rate {lr:g}" if lr else ", replaced"
         decay = ("" if wishes.layer_decay is None else
                  f", times {wishes.layer_decay:g} for each layer down")
         parts = (f" in {exp.accum_steps} parts" if exp.accum_steps > 1 else "")
-        epochs = exp.total_steps * exp.batch_size / sizes["train"]
+        epochs = _number(exp.total_steps * exp.batch_size / sizes["train"])
         rows = {
             "data": self.data.where,
             "classes": f"{len(names):,}: {', '.join(shown)}",
             "images": f"{sizes['train']:,} to train, {val}{test}",
             "model": model,
             "weights": self.start.what,
-            "image size": f"{self._image_size()} pixels, " + (
+            "image size": f"{size} pixels, " + _why(
+                size == self._image_size(),
                 "--image_size" if wishes.image_size else
-                "small, as the model" if self.start.scratch else
+                "the usual for the model" if self.start.scratch else
                 "as the weights are for"),
-            "batch": f"{exp.batch_size}{parts}, "
-                     f"{chosen.why['batch_size']}; memory: {self._memory}",
-            "length": f"{exp.total_steps:,} updates, {epochs:.3g} epochs: "
-                      f"{chosen.why['total_steps']}",
-            "optimizer": f"{optimizer}, learning rate {chosen.lr:g} "
-                         f"({chosen.why['lr']}){decay}",
+            "batch": f"{exp.batch_size}{parts}, " + _why(
+                exp.batch_size == chosen.batch_size,
+                chosen.why["batch_size"]) + f"; memory: {self._memory}",
+            "length": f"{exp.total_steps:,} updates, {epochs} epochs: " + _why(
+                exp.total_steps == chosen.total_steps,
+                chosen.why["total_steps"]),
+            "optimizer": f"{optimizer}: " + _why(
+                lr == chosen.lr, chosen.why["lr"]) + decay,
             "evaluated": f"every {exp.eval_every:,} updates; the best by "
                          f"{exp.best_metric} is kept",
             "written to": f"{self.out}; config.gin there says all of it",
@@ -220,8 +230,7 @@ class Plan:
         rates = rules.grid(self.settings, map(float, values.split("|")),
                            scratch=self.start.scratch,
                            linear_probe=self.wishes.linear_probe)
-        name = "adamw" if self.start.scratch else "sgd"
-        return f"optim.{name}.lr = {' | '.join(map(repr, rates))}"
+        return f"optim.{self._optimizer()}.lr = {' | '.join(map(repr, rates))}"
 
 
 def write(plan):
@@ -257,6 +266,14 @@ def _quietly():
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _why(as_chosen, why):
+    return why if as_chosen else "as your gin files or bindings say"
+
+
+def _number(epochs):
+    return f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
 
 
 def _gib(size):

@@ -152,7 +152,7 @@ def _from_file(path, stem, fetches):
     if named and not fetches and not present:
         return _unseen(path, stem)
     try:
-        (gin_file, _), bindings = published.gin_of(path)
+        (*models, _), bindings = published.gin_of(path)
     except OSError as error:
         raise type(error)(f"{str(error).rstrip('.')}. {_OTHERWISE}.") from error
     except ValueError:
@@ -164,7 +164,8 @@ def _from_file(path, stem, fetches):
                                              [_size(stem)] * 2)
         return _with_weights(stem, what, [], path,
                              height if height == width else (height, width))
-    found = os.path.basename(gin_file).removesuffix(".gin")
+    found = (os.path.basename(models[0]).removesuffix(".gin") if models else
+             stem or "")  # What tools.export_npz wrote says all of it.
     if found.startswith("lit_"):
         raise ValueError(f"--from={path} has two towers; for its image tower "
                          f"alone: --from={path}:img")
@@ -173,12 +174,15 @@ def _from_file(path, stem, fetches):
                          f"--model={stem}. Leave --model out.")
     settings = dict(binding.split(" = ", 1) for binding in bindings)
     size = ast.literal_eval(settings.get("IMAGE_SIZE", str(_SIZE)))
-    if "ops.decode.channels" in settings:
-        settings["ops.decode_and_inception_crop.channels"] = settings[
-            "ops.decode.channels"]
+    for family in ("vit.vit", "mixer.mixer"):
+        if f"{family}.num_classes" in settings:
+            settings[f"{family}.num_classes"] = "%NUM_CLASSES"
+        if (channels := settings.get(f"{family}.channels", "3")) != "3":
+            settings |= {f"ops.{op}.channels": channels for op in (
+                "decode", "decode_and_inception_crop")}
     lines = [f"{name} = {value}" for name, value in settings.items()
              if name not in _DROPPED]
-    return _with_weights(found, what, lines, path, size)
+    return _with_weights("" if not models else found, what, lines, path, size)
 
 
 def _of_augreg(name, fetches):
@@ -222,9 +226,8 @@ def _with_weights(stem, what, lines, path, size):
         if os.path.exists(path):
             path = os.path.abspath(path)
         lines.append(f"load.from_npz.path = {path!r}")
-    return Start(name=stem, what=what, lines=tuple(lines), image_size=size,
-                 includes=(f"gin/models/{stem}.gin",
-                           f"gin/recipes/{recipe}.gin"))
+    return Start(name=stem or "its model", what=what, lines=tuple(lines),
+                 image_size=size, includes=_includes(stem, recipe))
 
 
 def _from_run(run, stem):
@@ -267,8 +270,12 @@ def _from_run(run, stem):
                  lines=tuple(lines), image_size=size,
                  class_names=tuple(class_names.read(labels)) if
                  tf.io.gfile.exists(labels) else (),
-                 includes=(*[f"gin/models/{stem}.gin"] * bool(stem),
-                           "gin/recipes/finetune.gin"))
+                 includes=_includes(stem, "finetune"))
+
+
+def _includes(stem, recipe):
+    return (*[f"gin/models/{stem}.gin"] * bool(stem),
+            f"gin/recipes/{recipe}.gin")
 
 
 def _absolute(path):
