@@ -7,8 +7,8 @@ The first is of the newest checkpoints of a run, of which it keeps
 Experiment.keep_checkpoints; the second, a model soup (arXiv 2203.05482), of
 runs that began with the same weights. All count alike; of runs with moving
 averages (Experiment.ema_decay) it is these that are averaged. What belongs to
-the file lies beside it, as tools.export_npz writes both: predict, evaluate,
-export and load.from_npz take it.
+the file lies beside it, as tools.export_npz writes both: predict, export and
+load.from_npz take it, and tools.import_jax makes a run of it, to evaluate.
 """
 
 import os

@@ -88,8 +88,8 @@ def test_with_an_end_one_sentence_names_the_choices(schedule, settings, done,
 
 
 def test_a_restart_needs_the_steps_of_its_warm_up():
-    with pytest.raises(ValueError, match="--extend=restart: the 2 steps from 20 "
-                       "to 22 are too few .*warmup_steps=2"):
+    with pytest.raises(ValueError, match="--extend=restart: the 2 steps from "
+                       "20 to 22 are too few .*warmup_steps=2"):
         extension.check(experiment(total_steps=22,
                                    extended=[(20, 20, "restart")]), "restart")
 

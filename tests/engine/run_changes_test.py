@@ -50,7 +50,8 @@ def test_where_things_lie_may_change(before, after, name):
 
 
 @pytest.mark.parametrize("before, after, said", [
-    ("'cifar10'", "'cifar100'", "-NAME = 'cifar10'\n+NAME = 'cifar100'\nTo con"),
+    ("'cifar10'", "'cifar100'",
+     "-NAME = 'cifar10'\n+NAME = 'cifar100'\nTo con"),
     ("'img/.*'", "'txt/.*'", "-experiment.Experiment.frozen = 'img/.*'\n+"),
     ("split = 'train'", "split = 'test'", "+sources.folder.split = 'test'\n"),
     ("B_2", "B", "+tokenizers.wordpiece.vocab = 'lit/LiT-B16B.txt'\n"),
@@ -61,8 +62,8 @@ def test_where_things_lie_may_change(before, after, name):
     ("5, @actions", "9, @actions", "add --extend"),
 ])
 def test_what_the_run_is_may_not(before, after, said):
-    with pytest.raises(ValueError, match="(?s)^This run's config differs from the "
-                       f"one in run/config.gin .*{re.escape(said)}"):
+    with pytest.raises(ValueError, match="(?s)^This run's config differs from "
+                       f"the one in run/config.gin .*{re.escape(said)}"):
         change(before, after)
 
 
@@ -80,8 +81,8 @@ def test_extending_changes_the_length_and_nothing_that_was_learned():
             run_changes.check(OLD, new, "run/config.gin", extends=True)
         assert "add --extend" not in str(error.value)
     with pytest.raises(ValueError, match="STEPS = 100\n.STEPS = 200\nTo conti"):
-        run_changes.check(both, both.replace("= 100", "= 200"), "run/config.gin",
-                          extends=True)
+        run_changes.check(both, both.replace("= 100", "= 200"),
+                          "run/config.gin", extends=True)
 
 
 @pytest.mark.parametrize("file, bindings, expected", [

@@ -50,8 +50,9 @@ def _fit(tree, reader, *names):
             if spelled not in shapes:
                 raise AssertionError(f"it has no {what}.")
             if tuple(shapes[spelled]) != tuple(value.shape):
-                raise AssertionError(f"{what} is {tuple(shapes[spelled])} there "
-                                     f"and {tuple(value.shape)} here.")
+                raise AssertionError(
+                    f"{what} is {tuple(shapes[spelled])} there and "
+                    f"{tuple(value.shape)} here.")
             if dtypes[spelled] != value.dtype:
                 with tf.device("CPU:0"):
                     stand_in = tf.Variable(
