@@ -23,15 +23,18 @@ class Indexed:
     """
 
     def __init__(self, *, num_examples: int, class_names: Sequence[str],
-                 fetch: Callable, notes: Sequence[str] = ()):
+                 fetch: Callable, notes: Sequence[str] = (),
+                 labels: Sequence[int] | None = None):
         """`fetch` turns an index (int64 []) into an example.
 
         `notes` are sentences on what was left out, or is doubtful, for
-        tools.check_data.
+        tools.check_data; `labels` are those of all examples, where they are
+        known without reading any.
         """
         self.num_examples = num_examples
         self.class_names = tuple(class_names)
         self.notes = tuple(notes)
+        self.labels = labels
         self._fetch = fetch
 
     def shard_size(self, shard_index: int, num_shards: int) -> int:
@@ -79,11 +82,16 @@ class Streamed:
     """
 
     def __init__(self, *, class_names: Sequence[str], read: Callable,
-                 shard_size: Callable, shuffle_buffer: int):
-        """`read` and `shard_size` take (shard_index, num_shards)."""
+                 shard_size: Callable, shuffle_buffer: int,
+                 splits: Sequence[str] = ()):
+        """`read` and `shard_size` take (shard_index, num_shards).
+
+        `splits` are the names of all that the dataset has.
+        """
         self.num_examples = shard_size(0, 1)
         self.class_names = tuple(class_names)
         self.shard_size = shard_size
+        self.splits = tuple(splits)
         self._read = read
         self._shuffle_buffer = shuffle_buffer
 
