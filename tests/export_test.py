@@ -80,8 +80,9 @@ def test_a_checkpoint_becomes_an_export_that_predicts_the_same(tmp_path):
 
     printed = run("tfvit.export", f"--workdir={workdir}", f"--out={out}",
                   "--format=tflite")
-    assert f"Wrote {out}/2" in printed
-    report = json.loads((out / "2" / "export.json").read_text())["tflite"]
+    assert f"Wrote {out}/tflite/1" in printed
+    report = json.loads(
+        (out / "tflite" / "1" / "export.json").read_text())["tflite"]
     assert report["max_difference"] < 1e-4
 
     look = tmp_path / "look"
@@ -138,7 +139,7 @@ def bright(tmp_path_factory):
         pixels = ((image + 1) * 127.5).round().astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return types.SimpleNamespace(
-        tokenizer=None, server=lambda: server, step=3, config="",
+        tokenizer=None, server=lambda **_: server, step=3, config="",
         class_names=samples.NAMES, record=lambda: {}), root
 
 
@@ -149,7 +150,7 @@ def export_file(model, out, kind, *words, **more):
                      *(f"--samples={word}" for word in words),
                      *(f"--{k}={v}" for k, v in more.items())])
         export._export_file(model)  # pylint: disable=protected-access
-    return json.loads((out / "3" / "export.json").read_text())[kind]
+    return json.loads((out / kind / "3" / "export.json").read_text())[kind]
 
 
 @pytest.mark.parametrize("words", [
@@ -189,8 +190,8 @@ def test_a_file_that_is_bad_is_not_written(bright, kind, message, tmp_path,
                                            monkeypatch):
     model, root = bright
 
-    def rolled(server, kind, images, calibration):
-        del kind, calibration
+    def rolled(server, kind, images, *_):
+        del kind
         logits = server.logits(tf.constant(images))["logits"].numpy()
         return b"a file", np.roll(logits, 1, axis=1)
 

@@ -5,10 +5,11 @@
         --out=exports/b16
 
 writes exports/b16/VERSION/, a SavedModel for TensorFlow Serving, and prints how
-to serve it. VERSION is the checkpoint's step, or the next free number. With
---format=tflite, tflite_float16, tflite_int8 or onnx it is the model alone, from
-preprocessed images to logits, compared with the original on --samples: nothing
-is written where they differ too much.
+to serve it. VERSION is the checkpoint's step, or the first number above all that
+are there. With --format=tflite, tflite_float16, tflite_int8 or onnx it is the
+model alone, from preprocessed images to logits, in exports/b16/FORMAT/VERSION/,
+compared with the original on --samples: nothing is written where they differ too
+much.
 
 Photos are turned by their EXIF orientation where the run's evaluation does it
 (ops.decode.upright); those for a published checkpoint are, but for
@@ -40,6 +41,17 @@ _NAME = flags.DEFINE_string(
     "name", None, "The model's name on the server (default: that of --out).")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "How many classes to name.",
                               lower_bound=1)
+_SIGNATURES = flags.DEFINE_list(
+    "signatures", [], "Only these, also examples and base64, which are not there "
+    "else (default: all others).")
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", formats.MAX_PIXELS, "Larger images are refused, and those "
+    "that take as much to decode.", lower_bound=1)
+_CALL = flags.DEFINE_enum(
+    "call", "logits", ("logits", "features"), "What the loaded SavedModel gives "
+    "when it is called, as hub.KerasLayer does.")
+_PROBABILITIES = flags.DEFINE_bool(
+    "probabilities", False, "Other formats give them, too, beside the logits.")
 _LABELS = flags.DEFINE_string(
     "labels", None, "File of class names, imagenet2012 or imagenet21k.")
 _WARMUP = flags.DEFINE_multi_integer(
@@ -97,14 +109,15 @@ def _export_file(trained):
         raise ValueError(f"--format={_FORMAT.value} is for models of images "
                          "alone: export this one, of images and texts, as "
                          "--format=savedmodel.")
-    server = trained.server()
+    server = trained.server(max_pixels=_MAX_PIXELS.value)
     if server.num_classes is None:
         raise ValueError(f"--format={_FORMAT.value} is for models that end in "
                          "one row of logits: export this one, without head or "
                          "without pooling, as --format=savedmodel.")
     images = _samples(server, trained.class_names)
     try:
-        data, report = convert.convert(server, _FORMAT.value, **images)
+        data, report = convert.convert(server, _FORMAT.value, **images,
+                                       probabilities=_PROBABILITIES.value)
     except ValueError as error:
         raise ValueError(
             f"{error} Nothing is written. --format=tflite_float16 is nearer to "
@@ -112,7 +125,7 @@ def _export_file(trained):
             "more, of all classes; --min_same_class, now "
             f"{_MIN_SAME_CLASS.value}, says what is near enough.") from error
     path = saved.write_file(
-        data, kind=_FORMAT.value, out=_OUT.value, step=trained.step,
+        data, server=server, kind=_FORMAT.value, out=_OUT.value, step=trained.step,
         class_names=trained.class_names, config=trained.config,
         record={**trained.record(), _FORMAT.value: report})
     print(f"Wrote {path}\nAgainst the original: {json.dumps(report)}")
@@ -210,10 +223,14 @@ def _export_saved_model(trained):
     name = re.sub(r"[^\w.-]", "_", _NAME.value or os.path.basename(
         os.path.abspath(_OUT.value)))
     batches = [size for size in _WARMUP.value if size]
+    server = trained.server(
+        top_k=_TOP_K.value, jit=_JIT.value, max_pixels=_MAX_PIXELS.value,
+        only=_SIGNATURES.value, reuse=_CALL.value)
     path = saved.write(
-        trained.server(top_k=_TOP_K.value, jit=_JIT.value), out=_OUT.value,
-        step=trained.step, class_names=trained.class_names,
-        config=trained.config, record={**trained.record(), "jit": _JIT.value},
+        server, out=_OUT.value, step=trained.step,
+        class_names=trained.class_names, config=trained.config,
+        record={**trained.record(), "jit": _JIT.value,
+                "max_pixels": _MAX_PIXELS.value},
         model_name=name, warmup_batches=batches)
     print(f"Wrote {path}\n\n{howto.text(path, name, batches)}")
 

@@ -3,6 +3,7 @@
 Made by hand: what makes images does not make these. `pixels` is how many the
 header promises, in a shape that is about square.
 """
+import functools
 import io
 import math
 import struct
@@ -159,46 +160,51 @@ def webp(pixels, *, alpha=False):
     return b"RIFF" + struct.pack("<L", len(body)) + body
 
 
-def all_of(pixels):
-    """{name: bytes}, at most LIMIT each; large images are of `pixels`."""
+def all_of(pixels, names=()):
+    """{name: bytes}, at most LIMIT each; large images are of `pixels`.
+
+    `names` says which; none for all.
+    """
     line = pixels // 4
     found = {
-        "jpeg": jpeg(pixels),
-        "jpeg turned": jpeg(pixels, upside=6),
-        "jpeg grey": jpeg(pixels, components=1),
-        "jpeg cmyk": jpeg(pixels, components=4),
-        "jpeg apart": jpeg(pixels, apart=True),
-        "jpeg progressive": jpeg(pixels, progressive=True),
-        "jpeg progressive turned": jpeg(pixels, progressive=True, upside=8),
-        "jpeg progressive cmyk": jpeg(pixels, progressive=True, components=4),
-        "jpeg segments": jpeg(64, segments=200_000),
-        "jpeg exif": jpeg(64, exif=65_000),
-        "png": png(pixels),
-        "png 16": png(pixels, bits=16, colours=6),
-        "png palette": png(pixels, bits=1, colours=3),
-        "png interlaced": png(pixels, interlaced=True),
-        "png interlaced 16": png(pixels, bits=16, colours=6, interlaced=True),
-        "png tall": png(0, colours=0, shape=(line, 1)),
-        "png wide": png(0, colours=0, shape=(1, line)),
-        "png 3 high": png(0, colours=0, shape=(3, line // 3)),
-        "gif": gif(pixels),
-        "gif placed": gif(pixels // 4, place=(9, 9)),
-        "gif on a canvas": gif(64, canvas=sides(pixels)),
-        "gif frames": gif(pixels // 20, frames=60),
-        "gif extensions": gif(64, extensions=300_000),
-        "gif blocks": gif(64, blocks=490_000),
-        "bmp 1": bmp(min(pixels, 7_500_000), 1),
-        "bmp 8": bmp(min(pixels, 900_000), 8),
-        "webp": webp(pixels),
-        "webp alpha": webp(pixels, alpha=True),
+        "jpeg": lambda: jpeg(pixels),
+        "jpeg turned": lambda: jpeg(pixels, upside=6),
+        "jpeg grey": lambda: jpeg(pixels, components=1),
+        "jpeg cmyk": lambda: jpeg(pixels, components=4),
+        "jpeg apart": lambda: jpeg(pixels, apart=True),
+        "jpeg progressive": lambda: jpeg(pixels, progressive=True),
+        "jpeg progressive turned": lambda: jpeg(pixels, progressive=True, upside=8),
+        "jpeg progressive cmyk": lambda: jpeg(pixels, progressive=True, components=4),
+        "jpeg segments": lambda: jpeg(64, segments=200_000),
+        "jpeg exif": lambda: jpeg(64, exif=65_000),
+        "png": lambda: png(pixels),
+        "png 16": lambda: png(pixels, bits=16, colours=6),
+        "png palette": lambda: png(pixels, bits=1, colours=3),
+        "png interlaced": lambda: png(pixels, interlaced=True),
+        "png interlaced 16": lambda: png(pixels, bits=16, colours=6, interlaced=True),
+        "png tall": lambda: png(0, colours=0, shape=(line, 1)),
+        "png wide": lambda: png(0, colours=0, shape=(1, line)),
+        "png 3 high": lambda: png(0, colours=0, shape=(3, line // 3)),
+        "gif": lambda: gif(pixels),
+        "gif placed": lambda: gif(pixels // 4, place=(9, 9)),
+        "gif on a canvas": lambda: gif(64, canvas=sides(pixels)),
+        "gif frames": lambda: gif(pixels // 20, frames=60),
+        "gif extensions": lambda: gif(64, extensions=300_000),
+        "gif blocks": lambda: gif(64, blocks=490_000),
+        "bmp 1": lambda: bmp(min(pixels, 7_500_000), 1),
+        "bmp 8": lambda: bmp(min(pixels, 900_000), 8),
+        "webp": lambda: webp(pixels),
+        "webp alpha": lambda: webp(pixels, alpha=True),
     }
     for scans in (10, 100, 1_000, 5_000):
         for share in (1, 10, 100):
-            found[f"jpeg {scans} scans of 1/{share}"] = jpeg(
-                pixels // share, progressive=True, scans=scans)
+            found[f"jpeg {scans} scans of 1/{share}"] = functools.partial(
+                jpeg, pixels // share, progressive=True, scans=scans)
     for kind in (b"zTXt", b"iTXt", b"iCCP"):
         for size in (100_000, 7_900_000):
             count = min(120, 800_000 // len(texts(kind, 1, size)[0][1]))
-            found[f"png {kind.decode()} {size}"] = png(
-                64, before=texts(kind, count, size))
-    return {name: data for name, data in found.items() if len(data) <= LIMIT}
+            found[f"png {kind.decode()} {size}"] = functools.partial(
+                png, 64, before=texts(kind, count, size))
+    made = {name: make() for name, make in found.items()
+            if not names or name in names}
+    return {name: data for name, data in made.items() if len(data) <= LIMIT}

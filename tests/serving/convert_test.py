@@ -52,9 +52,43 @@ def test_the_file_that_is_written_is_the_one_compared():
     testing.assert_allclose(logits, samples.model()(IMAGES), atol=1e-5)
 
 
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_files_are_run_by_the_names_of_their_outputs(link):
+    logits = samples.model()(IMAGES).numpy()
+    exps = np.exp(logits)
+    expected = {"logits": logits, "probabilities": {
+        "softmax": exps / exps.sum(-1, keepdims=True),
+        "sigmoid": 1 / (1 + 1 / exps)}[link]}
+    for kind, run in (("tflite", run_tflite), ("onnx", run_onnx)):
+        if kind == "onnx":
+            pytest.importorskip("tf2onnx")
+        data, _ = convert.convert(samples.server(link=link), kind, IMAGES,
+                                  probabilities=True)
+        found = run(data)
+        assert set(found) == set(expected)
+        for name, values in found.items():
+            testing.assert_allclose(values, expected[name], atol=1e-5)
+
+
+def run_tflite(data):
+    run = tf.lite.Interpreter(model_content=data).get_signature_runner()
+    return run(images=IMAGES)
+
+
+def run_onnx(data):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(
+        data, providers=["CPUExecutionProvider"])
+    ends = [*session.get_inputs(), *session.get_outputs()]
+    assert [end.shape[0] for end in ends] == ["batch"] * len(ends)
+    names = [end.name for end in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": IMAGES})))
+
+
 def test_a_file_that_differs_is_an_error(monkeypatch):
     monkeypatch.setattr(convert, "_tflite",
-                        lambda server, kind, images, _: (b"", np.ones([3, 7])))
+                        lambda server, kind, images, *_: (
+                            b"", np.ones([3, 7])))
     with pytest.raises(ValueError, match="differs from the Keras model by"):
         convert.convert(samples.server(), "tflite", IMAGES)
 

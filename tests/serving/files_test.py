@@ -86,17 +86,10 @@ EXTREMES = (0, 1, 2, 255, 0x7fff, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
             0xffffffff)
 
 
-def lies(count, seed=0):
+def lies(count, seed=0, good=()):
     """Files whose headers are wrong, or that are cut short."""
     rng = np.random.default_rng(seed)
-    kinds = [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"),
-             ("GIF", "RGB"), ("BMP", "RGB"), ("BMP", "P"), ("BMP", "1"),
-             ("WEBP", "RGB"), ("WEBP", "RGBA")]
-    good = [samples.encoded(*kind) for kind in kinds]
-    good += [formats_test.frames((9, 7), (1, 2, 3, 4, 1), (0, 0, 9, 7, 2),
-                                 loops=formats_test.NETSCAPE),
-             formats_test.bmp(4), upright_test.encode(
-                 "JPEG", upright_test.tiff(6, ">"))]
+    good = good or _sound()
     for i in range(count):
         data = bytearray(good[i % len(good)])
         damage = i // len(good) % 4
@@ -107,12 +100,25 @@ def lies(count, seed=0):
             value = int(rng.choice(EXTREMES))
             size = int(rng.choice([1, 2, 4]))
             order = str(rng.choice(["little", "big"]))
-            most = 64 if rng.random() < 0.8 else len(data) - 4
+            most = min(64, len(data) - 4) if rng.random() < 0.8 else len(
+                data) - 4
             at = int(rng.integers(4, most))
             data[at:at + size] = (value % 256**size).to_bytes(size, order)
         if data[:4] == b"\x89PNG":  # Else the checksum alone is complained of.
             data[29:33] = struct.pack(">L", zlib.crc32(data[12:29]))
         yield bytes(data)
+
+
+def _sound():
+    kinds = [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"),
+             ("GIF", "RGB"), ("BMP", "RGB"), ("BMP", "P"), ("BMP", "1"),
+             ("WEBP", "RGB"), ("WEBP", "RGBA")]
+    good = [samples.encoded(*kind) for kind in kinds]
+    good += [formats_test.frames((9, 7), (1, 2, 3, 4, 1), (0, 0, 9, 7, 2),
+                                 loops=formats_test.NETSCAPE),
+             formats_test.bmp(4), upright_test.encode(
+                 "JPEG", upright_test.tiff(6, ">"))]
+    return good
 
 
 def survive(classify, files, batch=20):

@@ -42,9 +42,9 @@ def model(name="token", **settings):
     return made
 
 
-def server(name="token", **settings):
-    return signatures_lib.Server(model=model(name), ops=OPS, class_names=NAMES,
-                        **settings)
+def server(name="token", made=None, **settings):
+    return signatures_lib.Server(model=made or model(name), ops=OPS,
+                                 class_names=NAMES, **settings)
 
 
 def pixels(height=20, width=30, seed=0):

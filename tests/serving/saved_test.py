@@ -1,5 +1,6 @@
 """Tests of the folders that TensorFlow Serving reads."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -78,8 +79,10 @@ def test_versions_are_never_overwritten(tmp_path):
     assert write(tmp_path) == str(tmp_path / "8")
     assert write(tmp_path, step=100) == str(tmp_path / "100")
     assert write(tmp_path) == str(tmp_path / "101")
-    assert write(tmp_path, step=0) == str(tmp_path / "1")
-    assert saved.versions(tmp_path) == [1, 7, 8, 100, 101]
+    # Lower steps, too: a server would go on with the older one.
+    assert write(tmp_path, step=1) == str(tmp_path / "102")
+    assert write(tmp_path, step=0) == str(tmp_path / "103")
+    assert saved.versions(tmp_path) == [7, 8, 100, 101, 102, 103]
     assert (tmp_path / "7" / "saved_model.pb").read_bytes() == before
 
 
@@ -103,10 +106,42 @@ def test_assets_say_what_was_exported(tmp_path):
     assert (assets / "config.gin").read_text() == "# gin\n"
     record = json.loads((assets / "export.json").read_text())
     assert record["step"] == 7
+    assert record["tensorflow"] == tf.__version__
+    assert record["num_classes"] == 7
+    assert record["image_shape"] == [16, 16, 3]
     assert record["signatures"]["images"] == {
         "inputs": {"images": "float32 [B, 16, 16, 3]"},
         "outputs": {"logits": "float32 [B, 7]"}}
     assert "in `image_bytes`: string [B]" in (assets / "README.md").read_text()
+
+
+def test_weights_are_told_apart_by_their_sha256(tmp_path):
+    made = samples.model()
+    write(tmp_path)
+    record = json.loads(
+        (tmp_path / "7" / "assets" / "export.json").read_text())
+    digest = hashlib.sha256()
+    for weight in sorted(made.weights, key=lambda v: v.name):
+        shape = ", ".join(map(str, weight.shape))
+        digest.update(f"{weight.name} float32 [{shape}]\n".encode())
+        digest.update(weight.numpy().astype("<f4").tobytes())
+    assert record["weights_sha256"] == digest.hexdigest()
+    made.weights[-1].assign_add(1e-6 * tf.ones_like(made.weights[-1]))
+    assert saved.fingerprint(made.weights) != digest.hexdigest()
+
+
+def test_files_of_other_formats_lie_where_no_server_looks(tmp_path):
+    for _ in range(2):
+        path = saved.write_file(
+            b"data", server=samples.server(), kind="tflite", out=str(tmp_path),
+            step=7, class_names=samples.NAMES, config="", record={})
+    assert path == str(tmp_path / "tflite" / "8")
+    assert sorted((tmp_path / "tflite").iterdir()) == [
+        tmp_path / "tflite" / "7", tmp_path / "tflite" / "8"]
+    assert saved.versions(tmp_path) == []
+    assert write(tmp_path) == str(tmp_path / "7")
+    assert "weights_sha256" in json.loads(
+        (tmp_path / "tflite" / "7" / "export.json").read_text())
 
 
 def test_warming_up_with_big_batches_takes_a_small_file(tmp_path):
@@ -139,7 +174,8 @@ def test_every_architecture_is_served_without_tfvit(tmp_path):
     assert {name for name, _ in differences} == set(samples.ARCHITECTURES)
     assert max(differences.values()) < 1e-4, differences
     assert {line[1] for line in lines if line[:1] == ["cli"]} == {
-        "features", "attention", "serving_default", "uint8_images", "images"}
+        "features", "attention", "serving_default", "top_k", "uint8_images",
+        "images"}
     assert [line[1:] for line in lines if line[:1] == ["warm-up"]] == [
         [signature, f"{{{size}}}"] for size in (1, 3)
         for signature in ("serving_default", "images")]

@@ -1,5 +1,6 @@
 """Tests of the functions that a SavedModel consists of."""
 
+import base64
 import io
 import resource
 import struct
@@ -124,14 +125,62 @@ def test_attention_of_the_class_token_and_rollout(functions):
 
 
 @pytest.mark.parametrize("name, expected", [
-    ("token", {"features", "attention", "serving_default", "uint8_images",
+    ("token", {"features", "attention", "serving_default", "top_k",
+               "uint8_images", "images"}),
+    ("mixer", {"features", "serving_default", "top_k", "uint8_images",
                "images"}),
-    ("mixer", {"features", "serving_default", "uint8_images", "images"}),
     ("headless", {"features", "attention"}),
     ("unpooled", {"features", "attention"}),
 ])
 def test_a_model_has_the_signatures_that_it_can_answer(name, expected):
     assert set(samples.server(name).signatures()) == expected
+
+
+def asked(*names):
+    return samples.server(only=names).signatures()
+
+
+def test_the_top_classes_come_alone(functions):
+    files = tf.constant([samples.encoded(), b"rubbish"])
+    full = functions["serving_default"](image_bytes=files)
+    found = functions["top_k"](image_bytes=files)
+    assert set(found) == set(full) - {"probabilities"}
+    for name, values in found.items():
+        testing.assert_array_equal(values, full[name])
+
+
+def test_files_come_in_examples_and_in_base64(functions):
+    files = [samples.encoded(seed=1), b"rubbish", samples.encoded("JPEG")]
+    expected = functions["serving_default"](image_bytes=tf.constant(files))
+    examples = [tf.train.Example(features=tf.train.Features(feature={
+        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(
+            value=[file])),
+        "more": tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))}
+    )).SerializeToString() for file in files]
+    texts = [base64.urlsafe_b64encode(files[0]).rstrip(b"="),
+             base64.b64encode(files[1]), base64.b64encode(files[2])]
+    assert b"/" in texts[2] or b"+" in texts[2]
+    more = asked("examples", "base64")
+    for given in ({"examples": examples}, {"image_base64": texts}):
+        (name,) = given
+        found = more[name.split("_")[-1]](**{
+            key: tf.constant(values) for key, values in given.items()})
+        for key, values in found.items():
+            testing.assert_array_equal(values, expected[key])
+        # What is no example, or no base64, costs its row, too.
+        broken = [given[name][0], b"\xff\xff no", b""]
+        error = more[name.split("_")[-1]](
+            **{name: tf.constant(broken)})["error"].numpy()
+        assert (error != b"").tolist() == [False, True, True]
+
+
+def test_only_the_signatures_asked_for_are_there():
+    assert set(asked("top_k", "features")) == {"top_k", "features"}
+    server = samples.server(only=["images"])
+    assert [name for name, _ in server.warmup_requests(1)] == ["images"]
+    with pytest.raises(ValueError, match="--signatures=images,zeroshot: .* no "
+                       "zeroshot, only .*serving_default"):
+        asked("images", "zeroshot")
 
 
 def test_sigmoid_probabilities():

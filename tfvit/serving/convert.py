@@ -20,7 +20,7 @@ _TOLERANCE = {"tflite": 1e-4, "tflite_float16": 2e-2, "onnx": 1e-4}
 
 
 def convert(server, kind, images, *, calibration=None, labels=None,
-            min_same_class=0.0):
+            min_same_class=0.0, probabilities=False):
     """Returns (bytes of the file, how it compares with the Keras model).
 
     Args:
@@ -34,6 +34,8 @@ def convert(server, kind, images, *, calibration=None, labels=None,
       labels: numbers of their classes, int [N], for the accuracy; or None.
       min_same_class: share in [0, 1] of the images that must get the same class
         from the file and from the Keras model.
+      probabilities: give them, too. Outputs are called "logits" and
+        "probabilities", the input "images", its first axis in ONNX "batch".
 
     Raises:
       ValueError: the converter cannot, or the file computes something else.
@@ -42,9 +44,10 @@ def convert(server, kind, images, *, calibration=None, labels=None,
     expected = server.logits(tf.constant(images))["logits"].numpy()
     with _hushed():
         if kind == "onnx":
-            data, logits = _onnx(server, images)
+            data, logits = _onnx(server, images, probabilities)
         else:
-            data, logits = _tflite(server, kind, images, calibration)
+            data, logits = _tflite(server, kind, images, calibration,
+                                   probabilities)
     report = {
         "images": len(images),
         "max_difference": float(np.abs(logits - expected).max()),
@@ -92,8 +95,21 @@ def _hushed():
             os.close(terminal)
 
 
-def _tflite(server, kind, images, calibration=None):
-    function = server.signatures()["images"]
+def _function(server, probabilities):
+    """Images -> what a file gives, traced."""
+    spec = tf.TensorSpec([None, *server.image_shape], tf.float32, "images")
+
+    def outputs(images):
+        logits = server.logits(images)["logits"]
+        if not probabilities:
+            return {"logits": logits}
+        return {"logits": logits, "probabilities": server.link(logits)}
+
+    return tf.function(outputs, autograph=False, input_signature=[spec])
+
+
+def _tflite(server, kind, images, calibration=None, probabilities=False):
+    function = _function(server, probabilities).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function], server)
     if kind != "tflite":
@@ -105,35 +121,24 @@ def _tflite(server, kind, images, calibration=None):
             [image[np.newaxis]]
             for image in (images if calibration is None else calibration))
     data = converter.convert()
-    interpreter = tf.lite.Interpreter(model_content=data)
-    source = interpreter.get_input_details()[0]["index"]
-    target = interpreter.get_output_details()[0]["index"]
-    logits = []
-    for image in images:
-        interpreter.resize_tensor_input(source, [1, *image.shape])
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(source, image[np.newaxis])
-        interpreter.invoke()
-        logits.append(interpreter.get_tensor(target)[0])
-    return data, np.stack(logits)
+    run = tf.lite.Interpreter(model_content=data).get_signature_runner()
+    return data, np.concatenate(
+        [run(images=image[np.newaxis])["logits"] for image in images])
 
 
-def _onnx(server, images):
+def _onnx(server, images, probabilities=False):
     try:
         import onnxruntime
         import tf2onnx
     except ImportError as error:
         raise ImportError("Exporting to ONNX needs two more packages: "
                           "pip install tfvit[onnx]") from error
-    function = tf.function(lambda images: server.logits(images)["logits"],
-                           autograph=False)
-    spec = tf.TensorSpec([None, *server.image_shape], tf.float32, "images")
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.onnx")
-        tf2onnx.convert.from_function(function, input_signature=[spec],
-                                      opset=_OPSET, output_path=path)
-        with open(path, "rb") as f:
-            data = f.read()
+    function = _function(server, probabilities)
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=_OPSET)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    data = model.SerializeToString()
     session = onnxruntime.InferenceSession(
         data, providers=["CPUExecutionProvider"])
-    return data, session.run(None, {"images": images})[0]
+    return data, session.run(["logits"], {"images": images})[0]

@@ -32,6 +32,31 @@ def signature(function, *specs):
     return tf.function(checked, autograph=False).get_concrete_function(*specs)
 
 
+def chosen(found, names):
+    """Those of {name: value} that `names` has; all for none.
+
+    Raises:
+      ValueError: a name is not there.
+    """
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"--signatures={','.join(names)}: this model has no "
+                         f"{', '.join(missing)}, only {', '.join(found)}.")
+    return {name: found[name] for name in names or found}
+
+
+def of_example(example):
+    """The file in a serialized tf.train.Example, as datasets have it."""
+    return tf.io.parse_single_example(example, {
+        "image/encoded": tf.io.FixedLenFeature([], tf.string)})["image/encoded"]
+
+
+def of_base64(text):
+    """The file of base64, web-safe or not, with "=" at its end or without."""
+    for usual, safe in ((r"\+", "-"), ("/", "_"), ("=+$", "")):
+        text = tf.strings.regex_replace(text, usual, safe)
+    return tf.io.decode_base64(text)
+
+
 def late(function, *specs):
     """As `signature`, but it is traced once it is called, by name."""
     traced = functools.lru_cache(maxsize=None)(
@@ -60,15 +85,24 @@ class Reader:
         self._ops = ops
         self._shape = shape
         self._max_pixels = max_pixels
+        # Signatures share it.
+        self._run = tf.function(self._prepared, autograph=False)
 
-    def __call__(self, images):
-        """Any images [B, ...] -> ([B, H, W, 3] in [-1, 1], error [B])."""
+    def __call__(self, images, unpack=None):
+        """Any images [B, ...] -> ([B, H, W, 3] in [-1, 1], error [B]).
+
+        unpack(an image) makes it of what there is instead, unless that is
+        broken.
+        """
+        return self._run(images, unpack)
+
+    def _prepared(self, images, unpack):
         count = tf.shape(images, tf.int64)[0]
         blank = (count, tf.zeros([*self._shape]), tf.constant(_UNREADABLE))
         spec = tuple(tf.TensorSpec(part.shape, part.dtype) for part in blank)
         # Decoding raises, and only a dataset can leave out what did.
         examples = self._map(tf.data.Dataset.from_tensor_slices(
-            (tf.range(count), images)), spec).ignore_errors()
+            (tf.range(count), images)), spec, unpack).ignore_errors()
         # One more, so that there is a batch even if nothing is left.
         examples = examples.concatenate(tf.data.Dataset.from_tensors(blank))
         numbers, pixels, problem = examples.batch(
@@ -87,7 +121,7 @@ class Reader:
         return (tf.ensure_shape(pixels, [None, *self._shape]),
                 tf.gather(self._problems(), problem))
 
-    def _map(self, examples, spec):
+    def _map(self, examples, spec, unpack):
         """Prepares each example; as Dataset.map, but that costs 4 ms a request.
 
         It would lay out the function for several devices, anew each time. The
@@ -100,6 +134,8 @@ class Reader:
                 for spec in examples.element_spec],
             experimental_attributes={"experimental_ints_on_device": True})
         def prepare(number, image):
+            if unpack is not None:
+                image = unpack(image)
             problem = tf.constant(0)
             if image.dtype == tf.string:
                 problem = self._problem(image)

@@ -6,10 +6,12 @@ Python needs `import tensorflow_text`; TensorFlow Serving has its ops.
 
 import tensorflow as tf
 
+from tfvit.serving import formats
 from tfvit.serving import images as images_lib
+from tfvit.serving import reusable
 
 
-class Server(tf.Module):
+class Server(reusable.Reusable):
     """Serves one LiT.
 
     Images are preprocessed as in evaluation. Functions that take them return
@@ -22,17 +24,18 @@ class Server(tf.Module):
       tokenizer: one of data.tokenizers.
       max_pixels: larger images are not decoded.
       jit: compile the towers with XLA, once for each batch size they meet.
+      only: names of the signatures to have; none for all.
 
     Raises:
       ValueError: an op is random.
     """
 
-    def __init__(self, *, model, ops, tokenizer, max_pixels=50_000_000,
-                 jit=False):
-        super().__init__(name="tfvit")
-        # See signatures.Server: the variables, not the model.
-        self.params = list(model.variables)
+    def __init__(self, *, model, ops, tokenizer, max_pixels=formats.MAX_PIXELS,
+                 jit=False, only=()):
         self.image_shape = tuple(model.img.input_shape[1:])
+        super().__init__(model=model, call=model.embed_images,
+                         shape=self.image_shape)
+        self._only = tuple(only)
         self.tokenizer = tokenizer  # Holds the vocabulary for the SavedModel.
         self._read = images_lib.Reader(ops, self.image_shape, max_pixels)
         compiled = lambda embed: tf.function(embed, autograph=False,
@@ -57,15 +60,18 @@ class Server(tf.Module):
             "zeroshot_embedded": (self.zeroshot_embedded, [encoded, embedded]),
         }
         return {name: make(function, *specs)
-                for name, (function, specs) in found.items()}
+                for name, (function, specs) in images_lib.chosen(
+                    found, self._only).items()}
 
     def warmup_requests(self, size):
         """(signature, inputs) pairs that serve batches of `size` first."""
-        return [
-            ("embed_images",
-             {"image_bytes": [images_lib.grey(self.image_shape)] * size}),
-            ("embed_texts", {"texts": ["a photo"] * size}),
-        ]
+        requests = {
+            "embed_images": {
+                "image_bytes": [images_lib.grey(self.image_shape)] * size},
+            "embed_texts": {"texts": ["a photo"] * size},
+        }
+        return [(name, inputs) for name, inputs in requests.items()
+                if not self._only or name in self._only]
 
     def embed_images(self, image_bytes):
         """Encoded images [B] -> embeddings [B, D] of length 1."""

@@ -1,6 +1,8 @@
 """Writes OUT/VERSION/, a SavedModel as TensorFlow Serving wants it."""
 
 import contextlib
+import hashlib
+from importlib import metadata
 import json
 import os
 import uuid
@@ -22,10 +24,11 @@ def versions(out):
 
 
 def next_version(out, step):
-    """`step`, or the next number after what is there; at least 1."""
-    there = versions(out)
-    wanted = max(step, 1)
-    return wanted if wanted not in there else there[-1] + 1
+    """`step`, or else the first number above what is there; at least 1.
+
+    A server takes the highest number: a new export is never an older one.
+    """
+    return max(step, 1, *(version + 1 for version in versions(out)[-1:]))
 
 
 def write(server, *, out, step, class_names, config, record, model_name,
@@ -47,9 +50,11 @@ def write(server, *, out, step, class_names, config, record, model_name,
     """
     def fill(folder):
         signatures = server.signatures()
+        server.make_callable()
         with _quiet():
             tf.saved_model.save(server, folder, signatures=signatures)
-        _write_assets(folder, signatures, class_names, config, record,
+        made = {**record, **facts(server)}
+        _write_assets(folder, signatures, class_names, config, made,
                       model_name)
         _write_warmup(folder, server, model_name, warmup_batches)
 
@@ -70,11 +75,14 @@ def new_version(out, step, fill):
             tf.io.gfile.rmtree(folder)
 
 
-def write_file(data, *, kind, out, step, class_names, config, record):
-    """Writes a new version with model.tflite or model.onnx.
+def write_file(data, *, server, kind, out, step, class_names, config, record):
+    """Writes OUT/KIND/VERSION/ with model.tflite or model.onnx.
+
+    Where a server would not look for versions of a SavedModel.
 
     Args:
       data: bytes of the file.
+      server: what it was made of.
       kind: one of formats.FILES.
       out, step, class_names, config, record: see write.
 
@@ -84,7 +92,7 @@ def write_file(data, *, kind, out, step, class_names, config, record):
     files = {
         f"model.{kind.split('_')[0]}": data,
         "config.gin": config,
-        "export.json": json.dumps(record, indent=2),
+        "export.json": json.dumps({**record, **facts(server)}, indent=2),
         "labels.txt": "".join(f"{name}\n" for name in class_names),
     }
 
@@ -94,7 +102,41 @@ def write_file(data, *, kind, out, step, class_names, config, record):
             with tf.io.gfile.GFile(os.path.join(folder, name), mode) as f:
                 f.write(content)
 
-    return new_version(out, step, fill)
+    return new_version(os.path.join(out, kind), step, fill)
+
+
+def facts(server):
+    """What an export notes of what it was made with, for JSON."""
+    return {
+        "tfvit": _version(),
+        "tensorflow": tf.__version__,
+        "image_shape": list(server.image_shape),
+        "num_classes": getattr(server, "num_classes", None),
+        "weights_sha256": fingerprint(server.variables),
+    }
+
+
+def fingerprint(variables):
+    """SHA-256 of weights, which tells whether two exports have the same.
+
+    It is that of each variable's name, dtype, shape and bytes, by the order of
+    the names; the first three as text with a space between and a line feed
+    behind.
+    """
+    digest = hashlib.sha256()
+    for variable in sorted(variables, key=lambda v: v.name):
+        value = variable.numpy()
+        head = f"{variable.name} {value.dtype.name} {list(value.shape)}\n"
+        digest.update(head.encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _version():
+    try:
+        return metadata.version("tfvit")
+    except metadata.PackageNotFoundError:  # A checkout, not installed.
+        return None
 
 
 @contextlib.contextmanager

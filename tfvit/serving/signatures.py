@@ -8,10 +8,12 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import attention
+from tfvit.serving import formats
 from tfvit.serving import images as images_lib
+from tfvit.serving import reusable
 
 
-class Server(tf.Module):
+class Server(reusable.Reusable):
     """Serves one image model.
 
     Functions that take images preprocess each as evaluation does, then resize
@@ -26,6 +28,9 @@ class Server(tf.Module):
       link: "softmax" or "sigmoid", what makes probabilities of logits.
       max_pixels: larger images are not decoded.
       jit: compile the model with XLA, once for each batch size it meets.
+      only: names of the signatures to have; none for the usual ones.
+      reuse: "logits" or "features", what the SavedModel's call returns. A
+        model without classes has features only.
 
     Raises:
       ValueError: the model is not of images, the names are not as many as its
@@ -33,19 +38,23 @@ class Server(tf.Module):
     """
 
     def __init__(self, *, model, ops, class_names, top_k=5, link="softmax",
-                 max_pixels=50_000_000, jit=False):
-        super().__init__(name="tfvit")
+                 max_pixels=formats.MAX_PIXELS, jit=False, only=(),
+                 reuse="logits"):
         if len(model.inputs) != 1 or len(model.input_shape) != 4:
             raise ValueError(f"The model {model.name!r} takes "
                              f"{model.input_shape}, not one batch of images.")
-        # The variables, not the model: Keras objects would bring along traces
-        # of every layer and need tf_keras to load.
-        self.params = list(model.variables)
         self.image_shape = tuple(model.input_shape[1:])
         self.has_attention = bool(attention.blocks(model))
         self.num_classes = _num_classes(model)
         self._read = images_lib.Reader(ops, self.image_shape, max_pixels)
-        self._forward = _forward(model, jit)
+        both = _both(model)
+        self._forward = _forward(both, jit)
+        self._only = tuple(only)
+        which = {"features": 0, "logits": 1}[reuse]
+        super().__init__(
+            model=model, shape=self.image_shape,
+            call=lambda images, training: both(images, training=training)[
+                which])
         if self.has_attention:
             self._maps = attention.maps(model)
         if self.num_classes is None:
@@ -55,38 +64,63 @@ class Server(tf.Module):
                              f"{self.num_classes} classes.")
         self._class_names = tf.constant([*class_names, ""])
         self._top_k = min(top_k, self.num_classes)
-        self._link = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[link]
+        self.link = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[link]
 
     def signatures(self, make=images_lib.signature):
         """{name: concrete function} of what this model can do.
 
-        `make` is images_lib.late for functions that are traced when called.
+        `examples` and `base64` are there if they are asked for; `make` is
+        images_lib.late for functions that are traced when they are called.
         """
         encoded = tf.TensorSpec([None], tf.string, "image_bytes")
         images = tf.TensorSpec([None, *self.image_shape], tf.float32, "images")
         pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, "images")
+        examples = tf.TensorSpec([None], tf.string, "examples")
+        base64 = tf.TensorSpec([None], tf.string, "image_base64")
         found = {"features": (self.features, encoded)}
         if self.has_attention:
             found["attention"] = (self.attention, encoded)
         if self.num_classes is not None:
             found["serving_default"] = (self.classify, encoded)
+            found["top_k"] = (self.top_k, encoded)
             found["uint8_images"] = (self.classify_pixels, pixels)
             found["images"] = (self.logits, images)
+        usual = self._only or tuple(found)
+        if self.num_classes is not None:
+            found["examples"] = (self.classify_examples, examples)
+            found["base64"] = (self.classify_base64, base64)
         return {name: make(function, spec)
-                for name, (function, spec) in found.items()}
+                for name, (function, spec) in images_lib.chosen(
+                    found, usual).items()}
 
     def warmup_requests(self, size):
         """(signature, inputs) pairs that serve batches of `size` first."""
         encoded = {"image_bytes": [images_lib.grey(self.image_shape)] * size}
-        if self.num_classes is None:
-            return [("features", encoded)]
         # One number that stands for all: big batches stay small.
         zeros = tf.make_tensor_proto(0.0, shape=[size, *self.image_shape])
-        return [("serving_default", encoded), ("images", {"images": zeros})]
+        requests = {"features": encoded}
+        if self.num_classes is not None:
+            requests = {"serving_default": encoded, "images": {"images": zeros}}
+        return [(name, inputs) for name, inputs in requests.items()
+                if not self._only or name in self._only]
 
     def classify(self, image_bytes):
         """Encoded images [B] -> probabilities and classes (see _answer)."""
         return self._answer(*self.preprocess(image_bytes))
+
+    def top_k(self, image_bytes):
+        """As classify, without the probabilities of all classes."""
+        found = self.classify(image_bytes)
+        del found["probabilities"]
+        return found
+
+    def classify_examples(self, examples):
+        """tf.train.Examples [B] with "image/encoded" -> as classify."""
+        return self._answer(*self._read(examples, images_lib.of_example))
+
+    def classify_base64(self, image_base64):
+        """Encoded images [B], those in base64 -> as classify."""
+        return self._answer(*self._read(image_base64, images_lib.of_base64))
 
     def classify_pixels(self, images):
         """uint8 images [B, H, W, 3] of any one size -> as classify."""
@@ -111,7 +145,7 @@ class Server(tf.Module):
 
     def _answer(self, images, error):
         """probabilities [B, C]; top k: class_ids, classes, scores [B, k]."""
-        probabilities = self._link(self._forward(images)[1])
+        probabilities = self.link(self._forward(images)[1])
         scores, ids = tf.math.top_k(probabilities, self._top_k)
         ids = tf.where(images_lib.good(error, 2), ids, -1)
         return {
@@ -135,11 +169,15 @@ def _num_classes(model):
                                       len(model.output_shape) == 2) else None
 
 
-def _forward(model, jit):
-    """images -> (what stands before the head, logits), both float32."""
+def _both(model):
+    """images -> (what stands before the head, logits)."""
     heads = [layer.input for layer in model.layers if layer.name == "head"]
-    both = tf_keras.Model(model.inputs, [*heads, model.output][:1] +
+    return tf_keras.Model(model.inputs, [*heads, model.output][:1] +
                           [model.output])
+
+
+def _forward(both, jit):
+    """As `both`, in float32."""
 
     @tf.function(autograph=False, jit_compile=jit)
     def forward(images):

@@ -12,6 +12,7 @@ ADVICE = ("Save it as a plain JPEG (not progressive) or PNG (8 bits, not "
           "interlaced).")
 _SCANS = 50  # Of a JPEG take as long as its pixels; programs make some ten.
 _SCAN = 8  # Bytes, at least.
+_PHOTO = 16  # Most pixels for a byte of one.
 _TEXTS = 20  # Most compressed ones of a PNG; 8 MB can be in each.
 _SMALL = 100_000  # Bytes, whose texts unpack in a third of a second.
 _HUGE = 2**40
@@ -59,7 +60,11 @@ def _jpeg(image, pixels):
                      batch_dims=1)
     whole = tf.reduce_any((heads[:, 2] < colours) | (last < 63))
     times = tf.maximum(tf.size(scans, tf.int64) // _SCANS, 2)
-    return pixels * tf.where(whole, times, 1)
+    # Turning takes two copies. Of photos there are others, which are large.
+    turned = (headers.orientation(image) > 1) & (
+        tf.cast(tf.strings.length(image), tf.int64) < pixels // _PHOTO)
+    return pixels * tf.where(whole, times, 1) + tf.where(
+        turned, pixels // 2, 0)
 
 
 def _png(image, pixels):

@@ -12,7 +12,6 @@ from tfvit.data.images import headers
 # Autograph finds nothing here, but takes seconds for it.
 _as_it_is = tf.autograph.experimental.do_not_convert
 _MOST = 2**29 // 3  # Pixels; TensorFlow's own limit for JPEG, PNG and BMP.
-_LARGE = 50_000_000  # Bytes, of which three copies are too many.
 _TURN_DOWN, _TURN_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)  # EXIF orientations.
 
 
@@ -67,27 +66,10 @@ def turn(pixels, orientation) -> tf.Tensor:
     mirrored = tf.stack([_is_one_of(orientation, _TURN_DOWN),
                          _is_one_of(orientation, _TURN_LEFT), False])
 
-    def quickly():
+    def turned():
         lying = tf.cond(orientation >= 5,
                         lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
         return tf.raw_ops.Reverse(tensor=lying, dims=mirrored)
-
-    def sparingly():  # Of the memory: without a copy in between.
-        sides = tf.shape(pixels)[:2]
-        far = tf.cast(sides[::-1] - 1, tf.float32)  # Of what comes out.
-        down, left = tf.unstack(tf.cast(mirrored[:2], tf.float32))
-        zero = tf.zeros([])
-        # Columns and rows of the file from those of the result.
-        way = tf.stack([zero, 1 - 2 * down, down * far[0],
-                        1 - 2 * left, zero, left * far[1], zero, zero])
-        return tf.raw_ops.ImageProjectiveTransformV3(
-            images=pixels[tf.newaxis], transforms=way[tf.newaxis],
-            output_shape=sides[::-1], fill_value=0., interpolation="NEAREST",
-            fill_mode="CONSTANT")[0]
-
-    def turned():
-        is_large = tf.size(pixels) > _LARGE
-        return tf.cond((orientation >= 5) & is_large, sparingly, quickly)
 
     shape = [None, None, pixels.shape[-1]]
     return tf.ensure_shape(
@@ -176,10 +158,14 @@ def _gif(image, channels):
         found["frame"])
 
     def placed():
-        around = [[top, canvas[0] - top - height],
-                  [left, canvas[1] - left - width], [0, 0]]
-        inside = tf.pad(tf.ones_like(pixels[..., :1]), around)
-        return tf.where(inside > 0, tf.pad(pixels, around), free)
+
+        def fill(*sides):
+            return tf.broadcast_to(free, tf.stack([*sides, 3]))
+
+        inside = tf.concat([fill(height, left), pixels, fill(
+            height, canvas[1] - left - width)], 1)
+        return tf.concat([fill(top, canvas[1]), inside, fill(
+            canvas[0] - top - height, canvas[1])], 0)
 
     pixels = tf.cond(tf.reduce_all(found["frame"][2:] == canvas),
                      lambda: pixels, placed)

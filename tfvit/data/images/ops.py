@@ -35,9 +35,13 @@ def decode(image, *, channels: int = 3, upright: bool = False) -> tf.Tensor:
     image = tf.convert_to_tensor(image)
     if image.dtype != tf.string:
         return formats.with_channels(image, channels)
-    pixels = formats.decode(image, channels)
-    if upright:
-        pixels = formats.turn(pixels, headers.orientation(image))
+    if not upright:
+        return formats.decode(image, channels)
+    # First: where decoding fails, what goes on beside it is cancelled, and for
+    # that tf.data would give up all examples instead of the one.
+    way = headers.orientation(image)
+    with tf.control_dependencies([way]):
+        pixels = formats.turn(formats.decode(image, channels), way)
     return tf.ensure_shape(pixels, [None, None, channels])
 
 
