@@ -235,8 +235,8 @@ def _setup_new(writes, extends):
     from tfvit.engine import extension
     from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
-    workdir = os.path.expanduser(_WORKDIR.value or
-                                 os.path.join("runs", stem))
+    given = _WORKDIR.name in flags.FLAGS and _WORKDIR.value
+    workdir = os.path.expanduser(given or os.path.join("runs", stem))
     steps = checkpoint.steps(workdir)
     history, is_new = extension.bindings(
         text, run_config.saved(workdir), max(steps, default=None), extends)
