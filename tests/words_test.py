@@ -137,6 +137,10 @@ WRONG = [  # (words of the command, what its last line must say)
     (["train", *FOLDER],
      "FOLDER has no value yet. Add, with your own: "
      "--gin_bindings=\"FOLDER = '/data/flowers'\""),
+    (["train", "--gin_file=gin/base.gin"],
+     "only a part of a run: nothing sets experiment.Experiment.model"),
+    (["evaluate", "--workdir=tool"], "holds no config.gin: it is not the "
+     "directory of a run of tfvit.train. Did you mean tools?"),
     (bind("optim.sgd.lr = 0.1"),
      "this run does not use optim.sgd, but optim.adamw: optim.adamw.lr."),
     (bind("mixup.mixup.alpha = 0.1"), "this run does not use mixup.mixup"),

@@ -15,6 +15,7 @@ import gin
 import tensorflow as tf
 
 from tfvit.engine import binding_words
+from tfvit.engine import file_words
 from tfvit.engine import former_names
 from tfvit.engine import macros
 from tfvit.engine import recipes
@@ -69,9 +70,7 @@ def of(workdir):
     """
     path = os.path.join(workdir, "config.gin")
     if not tf.io.gfile.exists(path):
-        raise FileNotFoundError(
-            f"--workdir={workdir} holds no config.gin: it is not the directory "
-            "of a run of tfvit.train.")
+        raise file_words.no_run(workdir)
     return path
 
 

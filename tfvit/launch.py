@@ -17,6 +17,7 @@ from absl import logging
 
 from tfvit import flag_words
 from tfvit.engine import binding_words
+from tfvit.engine import file_words
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", [], "Gin file of the run; repeat to add files.")
@@ -92,8 +93,13 @@ def _saved(about):
     """The config.gin, in a list, of the run that is only looked at, if any."""
     if about != "existing run" or not _WORKDIR.value:
         return []
-    path = os.path.join(os.path.expanduser(_WORKDIR.value), "config.gin")
-    return [path] * os.path.isfile(path)
+    folder = os.path.expanduser(_WORKDIR.value)
+    if "://" in folder:
+        return []
+    path = os.path.join(folder, "config.gin")
+    if not os.path.isfile(path):
+        raise file_words.no_run(folder)
+    return [path]
 
 
 def run(main, writes=lambda: True, extends=lambda: None):
@@ -229,8 +235,8 @@ def _setup_new(writes, extends):
     from tfvit.engine import extension
     from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
-    workdir = os.path.expanduser(_WORKDIR.value or
-                                 os.path.join("runs", stem))
+    given = _WORKDIR.name in flags.FLAGS and _WORKDIR.value
+    workdir = os.path.expanduser(given or os.path.join("runs", stem))
     steps = checkpoint.steps(workdir)
     history, is_new = extension.bindings(
         text, run_config.saved(workdir), max(steps, default=None), extends)

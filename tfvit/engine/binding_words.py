@@ -4,9 +4,9 @@ Looks at texts alone, so that it is said before anything heavy is imported.
 What it does not know it lets pass: gin has the last word.
 """
 
-import os
 import re
 
+from tfvit.engine import file_words
 from tfvit.engine import former_names
 from tfvit.engine import gin_text
 from tfvit.engine import settable
@@ -27,15 +27,15 @@ def check(files, bindings=(), *, whole=False, runs=False):
       bindings: gin bindings that override them.
       whole: whether macros are to be checked: that all which are used have
         values, and that the bindings set no others.
-      runs: whether the functions that the bindings set something of are to be
-        checked: that the run uses them.
+      runs: whether it is a run: it must have all that an experiment needs,
+        and use the functions that the bindings set something of.
 
     Raises:
       FileNotFoundError: a file does not exist.
       ValueError: a binding cannot be meant so.
     """
     for file in files:
-        check_file(file)
+        file_words.check(file)
     texts = gin_text.read(files)
     texts.complete &= bool(files)
     said = {}  # Name of a parameter -> the binding that sets it.
@@ -52,6 +52,7 @@ def check(files, bindings=(), *, whole=False, runs=False):
         _check_macros(texts, bindings, files)
         if runs:
             _check_used(texts, said)
+            _check_experiment(texts)
 
 
 def check_statements(file):
@@ -61,35 +62,6 @@ def check_statements(file):
         for line in gin_text.split(text):
             if not line.startswith("include") and not line.endswith(":"):
                 _check_line(line, f"--gin_file={file}: {line}", texts)
-
-
-def check_file(file):
-    """Raises FileNotFoundError where a local file does not exist."""
-    path = os.path.expanduser(file)
-    if "://" in path or gin_text.find(path):
-        return
-    said = f"--gin_file={file} does not exist."
-    straight = path.replace("\\", "/")
-    if straight != path and gin_text.find(straight):
-        raise FileNotFoundError(f"{said} Write --gin_file={straight}.")
-    known = list(_shipped())
-    stem = os.path.splitext(os.path.basename(straight))[0]
-    same = [name for name in known
-            if os.path.splitext(os.path.basename(name))[0] == stem]
-    near = same[:3] or spelling.near(straight, known)[:1]
-    raise FileNotFoundError(
-        said + (f" Did you mean {' or '.join(near)}?" if near else
-                " tfvit's own are in gin/, such as gin/digits.gin."))
-
-
-def _shipped():
-    """Names of the gin files of tfvit, and of those beside the user."""
-    for root in dict.fromkeys((settable.ROOT, os.getcwd())):
-        for folder, folders, names in os.walk(os.path.join(root, "gin")):
-            folders.sort()
-            for name in sorted(names):
-                if name.endswith(".gin"):
-                    yield os.path.relpath(os.path.join(folder, name), root)
 
 
 def _check_line(line, said, texts):
@@ -235,6 +207,20 @@ def _check_used(texts, said):
             f"{words}: this run does not use {module}.{function}" +
             (f", but {near[0]}: {near[0]}.{name}." if near else
              f": nothing refers to @{module}.{function}."))
+
+
+def _check_experiment(texts):
+    """Checks that the experiment has what it has no defaults for."""
+    bound = {name.rsplit("/", 1)[-1] for name, _ in texts.statements}
+    parameters = settable.functions("experiment")["Experiment"]
+    names = [f"experiment.Experiment.{name}"
+             for name, default in parameters.items() if default is None]
+    absent = [name for name in names if name not in bound]
+    if absent:
+        raise ValueError(
+            "The gin files are only a part of a run: nothing sets "
+            f"{', '.join(absent)}. Whole ones are in gin/, such as "
+            "--gin_file=gin/digits.gin; repeat --gin_file to join parts.")
 
 
 def missing(names, files):
