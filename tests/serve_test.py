@@ -1,4 +1,4 @@
-"""The command: what it refuses, how it ends, and what an export prints of it."""
+"""The command: what it refuses, how it ends, what an export prints of it."""
 
 import http.client
 import json
@@ -39,9 +39,9 @@ def start(*words, cwd=None):
 def refused(*words, **values):
     flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(**values):
-        with pytest.raises((ValueError, OSError, tf.errors.OpError)) as end:
-            serve.main(list(map(str, words)))
-    return str(end.value)
+        with pytest.raises((ValueError, OSError, tf.errors.OpError)) as found:
+            serve.main([str(word) for word in words])
+    return str(found.value)
 
 
 def test_what_cannot_be_served_is_told_in_a_sentence(tmp_path):

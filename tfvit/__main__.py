@@ -17,7 +17,8 @@ import sys
 from tfvit.storage import spelling
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_COMMANDS = ("train", "evaluate", "export", "predict", "serve", "benchmark")
+_COMMANDS = ("finetune", "train", "evaluate", "export", "predict", "serve",
+             "benchmark")
 
 
 def _tools():

@@ -35,11 +35,11 @@ def parse(shared, *, shared_module, required=()):
       ValueError: a flag is unknown, or has no such value.
     """
     values = flags.FLAGS
-    for flag in values.flags_by_module_dict().get(shared_module, ()):
+    for flag in list(values.flags_by_module_dict().get(shared_module, ())):
         if flag.name not in shared:
             delattr(values, flag.name)
     if _HELP & set(_before_end(sys.argv[1:])):
-        print(text(shared_module, required))
+        print(text(shared_module, required), flush=True)
         sys.exit(0)
     try:
         words = values(sys.argv)[1:]

@@ -38,15 +38,16 @@ _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
     None: (), "config": _GIN, "new run": (*_GIN, "workdir"),
     "existing run": (*_GIN, "workdir", "trust"),
-    "overrides": (*_GIN, "trust")}
+    "chosen run": _GIN, "overrides": (*_GIN, "trust")}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
 DIVERGED = 43  # Of a run whose loss or gradient was not finite.
+_INTERRUPTED = "Interrupted."
 _NOT_BEGUN = "Interrupted before the first step: nothing new was saved."
 _BROKEN_PIPE = 141  # As of a program that SIGPIPE ends.
 _words = None  # What on the command line is no flag, once it is read.
 
 
-def start(name, about=None, *, required=(), clock=False):
+def start(name, about=None, *, required=(), words=None, clock=False):
     """Reads the flags of the command that runs, before it imports TensorFlow.
 
     Ends the process for --help, and with a sentence where a flag or a gin
@@ -56,27 +57,33 @@ def start(name, about=None, *, required=(), clock=False):
       name: the __name__ of the calling module; nothing happens unless it is the
         command that runs.
       about: "new run" or "config", which --gin_file gives; the "existing run"
-        of --workdir, or whatever other flags name, where --gin_file and
-        --gin_bindings are "overrides"; or None.
+        of --workdir; a "chosen run", or whatever other flags name, where
+        --gin_file and --gin_bindings are "overrides"; or None.
       required: names of flags that must be given.
+      words: what to say where there is not one word that is no flag, or None.
       clock: whether its lines begin with the time.
     """
     global _words
     if name != "__main__":
         return
     terminal.listen()
-    if about == "new run":
+    if about in ("new run", "chosen run"):
         terminal.on_interrupt(_NOT_BEGUN)
     terminal.set_up(clock=clock)
     try:
         _words = flag_words.parse((*_SHARED[about], _VERBOSE.name),
                                   shared_module=__name__, required=required)
         terminal.set_up(verbose=_VERBOSE.value, clock=clock)
+        if words and len(_words) != 1:
+            raise app.UsageError(words)
         if about:
             binding_words.check(_saved(about) + _GIN_FILE.value,
                                 _GIN_BINDINGS.value,
-                                whole=about in ("config", "new run"))
-    except (ValueError, OSError) as error:
+                                whole=about in ("config", "new run"),
+                                runs=about == "new run")
+    except BrokenPipeError:
+        _unread()
+    except (ValueError, OSError, app.UsageError) as error:
         flags.FLAGS.mark_as_parsed()  # As far as they can be.
         _fail(error)
 
@@ -104,9 +111,14 @@ def run_existing(main):
     _run(lambda: main(*_setup_existing()))
 
 
-def run_words(main):
-    """Calls main(words) with the arguments that are no flags."""
-    _run(main, takes_words=True)
+def run_words(main, trains=False):
+    """Calls main(words) with the arguments that are no flags.
+
+    Args:
+      main: see above.
+      trains: whether it trains, which a signal ends by saving.
+    """
+    _run(main, _NOT_BEGUN if trains else _INTERRUPTED, takes_words=True)
 
 
 def run_alone(main):
@@ -114,7 +126,7 @@ def run_alone(main):
     _run(main)
 
 
-def _run(call, interrupted="Interrupted.", takes_words=False):
+def _run(call, interrupted=_INTERRUPTED, takes_words=False):
     if _words is None:  # A program that does not call `start`.
         terminal.set_up()
         app.run(lambda argv: _guarded(call, argv[1:], interrupted, takes_words))
@@ -133,9 +145,8 @@ def _guarded(call, words, interrupted, takes_words):
             call(*[words] * takes_words)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # As of `| head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
+    except BrokenPipeError:
+        _unread()
     except KeyboardInterrupt as stop:
         if not terminal.interrupted():  # A second one, in training.
             logging.error("%s", str(stop) or "Interrupted.")
@@ -145,6 +156,12 @@ def _guarded(call, words, interrupted, takes_words):
         if terminal.interrupted():  # TensorFlow makes other errors of it.
             terminal.leave()
         _fail(error)
+
+
+def _unread():
+    """Ends the process, whose output nobody reads any more: `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(_BROKEN_PIPE)
 
 
 def _fail(error):
@@ -208,10 +225,8 @@ def _experiment():
 
 def _setup_new(writes, extends):
     text = _parse_flags()
-    from tfvit.distribute import cluster
     from tfvit.engine import checkpoint
     from tfvit.engine import extension
-    from tfvit.engine import lock
     from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
     workdir = os.path.expanduser(_WORKDIR.value or
@@ -225,13 +240,32 @@ def _setup_new(writes, extends):
     if is_new:
         extension.check(exp, extends)
     if writes:
-        first = cluster.is_first(os.environ.get("TF_CONFIG"))
-        if first:  # Who comes second must not change config.gin.
-            lock.take(workdir)
-        run_config.save(text, workdir, started=steps, keep=not first,
-                        extends=bool(extends))
+        claim(text, workdir, extends=bool(extends))
     logging.debug("Config:\n%s", text)
     return exp, workdir
+
+
+def claim(text, workdir, extends=False):
+    """Makes a directory that of the run with this config, or goes on with it.
+
+    Args:
+      text: the config.
+      workdir: the directory.
+      extends: see run_config.save.
+
+    Raises:
+      ValueError: another run has begun there.
+      OSError: another process is at it, or it cannot be written.
+    """
+    from tfvit.distribute import cluster
+    from tfvit.engine import checkpoint
+    from tfvit.engine import lock
+    from tfvit.engine import run_config
+    first = cluster.is_first(os.environ.get("TF_CONFIG"))
+    if first:  # Who comes second must not change config.gin.
+        lock.take(workdir)
+    run_config.save(text, workdir, started=checkpoint.steps(workdir),
+                    keep=not first, extends=extends)
 
 
 def _setup_existing():

@@ -1,8 +1,9 @@
 """Serves an export over TensorFlow Serving's REST API, without Docker:
 
-    tfvit serve exports/b16
-    tfvit serve exports/b16 --enable_batching --batching_parameters_file=b.txt
-    tfvit serve --model_config_file=models.config
+    python -m tfvit.serve exports/b16
+    python -m tfvit.serve exports/b16 --enable_batching \
+        --batching_parameters_file=tools/serving/batching.txt
+    python -m tfvit.serve --model_config_file=tools/serving/models.config
 
 Needs `pip install tfvit[server]`. For laptops and tests; tools/docs/deploy.md
 says when to take TensorFlow Serving instead. What both take is called the same.
@@ -44,6 +45,7 @@ _BATCHING_PARAMETERS_FILE = flags.DEFINE_string(
 _MAX_REQUEST_MB = flags.DEFINE_float(
     "max_request_mb", 64.0, "Largest body of a request in MB.",
     lower_bound=0.0)
+_GRACE = 30  # Seconds that running requests have to finish.
 
 launch.start(__name__)
 
@@ -51,8 +53,6 @@ import tensorflow as tf
 
 from tfvit.server import configs
 from tfvit.server import models as models_lib
-
-_GRACE = 30  # Seconds that running requests have to finish.
 
 
 def main(words):

@@ -147,7 +147,7 @@ def table(found):
     room = tables.width()
     texts = [[row["name"],
               tables.short("needed" if row["default"] is None else
-                            row["default"], room and 16), row["about"]]
+                           row["default"], room and 16), row["about"]]
              for row in found]
     return tables.aligned(_COLUMNS, texts, room, (0, 1, 2))
 

@@ -23,7 +23,6 @@ import statistics
 import sys
 import time
 
-from absl import app
 from absl import flags
 from absl import logging
 
@@ -267,9 +266,7 @@ def _make(makers):
     return made, wrong
 
 
-def main(words):
-    if words:
-        raise app.UsageError(f"Unexpected arguments: {words}")
+def main():
     seen = {}
     sources, wrong = _sources()
     splits = [read(name, source, seen, _MAX_PIXELS.value)
@@ -298,4 +295,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    launch.run_words(main)
+    launch.run_alone(main)

@@ -93,12 +93,12 @@ def table(found):
              for row in found if row["splits"]]
     if texts:
         yield from tables.aligned(_COLUMNS, texts, tables.width(),
-                                   (0, 2, 3, 4))
+                                  (0, 2, 3, 4))
         yield ""
     texts = [[row["name"], row["about"]] for row in found if not row["splits"]]
     if texts:
         yield from tables.aligned(["source", "for a gin file of your own"],
-                                   texts, tables.width(), (0, 1))
+                                  texts, tables.width(), (0, 1))
         yield ""
     yield "All about one: tfvit data NAME. Look at it: tfvit check_data --help"
 

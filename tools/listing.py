@@ -75,8 +75,8 @@ def sentence(text):
 
 
 def choose(rows, words, text):
-    """The row of that name, or else those with all words in their names, or
-    else those with all words in their texts.
+    """The rows of those names, or else those with all words in their names,
+    or else those with all words in their texts.
 
     Args:
       rows: dicts with a "name".
@@ -86,11 +86,13 @@ def choose(rows, words, text):
     Raises:
       ValueError: there is none; says what is called alike.
     """
-    called = [row for row in rows if [row["name"].lower()] ==
-              [word.lower() for word in words]]
+    words = [word.lower() for word in words]
+    called = [row for row in rows if row["name"].lower() in words]
+    if len(called) < len(words):  # Not all of them are names.
+        called = []
     for where in (lambda row: row["name"], text):
         called = called or [row for row in rows if all(
-            word.lower() in where(row).lower() for word in words)]
+            word in where(row).lower() for word in words)]
     if not called:
         names = {row["name"].rsplit(".", 1)[-1]: row["name"] for row in rows}
         names |= {row["name"]: row["name"] for row in rows}

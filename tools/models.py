@@ -51,7 +51,7 @@ def rows():
             default=(None, None))
         found.append({
             "name": file.name,
-            "is": re.split(r" \(|\.$|\. |: |, for ", title)[0],
+            "is": re.split(r" \(|\.$|\. |: |, ", title)[0],
             "about": title,
             "file": file.path,
             "parameters": int(re.search(r"([\d,]+) parameters",
@@ -104,7 +104,7 @@ def table(found):
            "(float32),")
     yield ("ImageNet: published top-1. Where each number is from, names of "
            "the checkpoints,")
-    yield "384 px: tfvit models NAME. (Of LiT: zero-shot; GMACs of the image tower.)"
+    yield "384 px: tfvit models NAME. (Of LiT: zero-shot; its image tower.)"
 
 
 def details(row):

@@ -124,7 +124,8 @@ def main(exp, workdir):
          f"  {workdir}/: config.gin, metrics.jsonl, labels.txt, checkpoints/",
          "", "3/4 Export the best checkpoint for TensorFlow Serving ...")
     version = export(workdir, os.path.join(workdir, "export"))
-    _say(f"  {version}/: a SavedModel, preprocessing included", "", f"4/4 Predict: the export reads {_SHOWN} files")
+    _say(f"  {version}/: a SavedModel, preprocessing included", "",
+         f"4/4 Predict: the export reads {_SHOWN} files")
     written = write_images(os.path.join(workdir, "examples"))
     width = 2 * written[0][1].shape[1]
     answers = read(os.path.dirname(version), [file for file, _ in written])

@@ -1,7 +1,7 @@
 """Lists the runs in gin/, with the number to expect, and their parts.
 
     python -m tools.recipes                 # all of them
-    python -m tools.recipes sam cifar10     # those with both words in their line
+    python -m tools.recipes sam cifar10     # those with both words
     python -m tools.recipes b16_cifar10     # everything about one
 
 A run trains by `python -m tfvit.train --gin_file=gin/NAME.gin`; what begins

@@ -7,7 +7,6 @@ import re
 
 from tfvit.evaluators import metrics
 
-
 # Settings that change no result, or only where the same data lie.
 _LITTLE = re.compile(
     r"(\b|\.)(seed|log_every|eval_every|checkpoint_every|keep_checkpoints|"
@@ -39,16 +38,24 @@ def find(words):
 
 
 def curves(run):
-    """{metric: [(step, value)]} from metrics.jsonl; {} where there is none."""
+    """{metric: [(step, value)]} from metrics.jsonl; {} where there is none.
+
+    Raises:
+      ValueError: a line of it is broken.
+    """
     points = {}
     path = os.path.join(run, "metrics.jsonl")
     if not os.path.exists(path):
         return points
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 continue  # The run is just writing it, or died doing so.
-            values = json.loads(line)
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}, is no JSON: "
+                                 f"{error}. Delete the line.") from error
             step = values.pop("step")
             for name, value in values.items():
                 points.setdefault(name, []).append((step, value))

@@ -1,4 +1,4 @@
-"""Asks a running TensorFlow Serving, or tfvit serve, what is in images:
+r"""Asks a running TensorFlow Serving, or tfvit serve, what is in images:
 
     python -m tools.serve_client --model=b16 photo.jpg more/*.png
     python -m tools.serve_client --model=b16 --grpc=localhost:8500 photo.jpg
@@ -165,8 +165,9 @@ class Grpc:
         except ImportError as error:
             raise ServingError(f"--grpc needs another package ({error}): "
                                "pip install tfvit[serve]") from error
-        self._tf, self._predict_pb2, self._error = tf, predict_pb2, grpc.RpcError
-        self._address, self._model, self._timeout = address, model, timeout
+        self._tf, self._predict_pb2 = tf, predict_pb2
+        self._error, self._timeout = grpc.RpcError, timeout
+        self._address, self._model = address, model
         self._version, self._label = version, label
         self._metadata = [(k.lower(), v) for k, v in (headers or {}).items()]
         roots = pathlib.Path(ca).read_bytes() if ca else None
@@ -176,8 +177,7 @@ class Grpc:
         ) if tls else grpc.insecure_channel(address, unlimited)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-    def request(self, signature, images, texts=()):
-        """See Rest."""
+    def request(self, signature, images, texts=()):  # As of Rest.
         request = self._predict_pb2.PredictRequest()
         request.model_spec.name = self._model
         request.model_spec.signature_name = signature
@@ -191,8 +191,7 @@ class Grpc:
                     self._tf.make_tensor_proto(list(values)))
         return request
 
-    def send(self, request):
-        """See Rest."""
+    def send(self, request):  # As of Rest.
         try:
             outputs = self._stub.Predict(request, self._timeout,
                                          metadata=self._metadata).outputs
@@ -205,8 +204,7 @@ class Grpc:
         return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
 
-def _plain(array):
-    """An array as JSON has it; bytes as text."""
+def _plain(array):  # As JSON has it; bytes as text.
     if array.dtype == object:
         return [item.decode() if isinstance(item, bytes) else _plain(item)
                 for item in array]

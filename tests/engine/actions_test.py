@@ -1,5 +1,6 @@
 """What is done between updates: cadences, early stopping, one's own."""
 
+import contextlib
 import dataclasses
 import functools
 import http.server
@@ -7,6 +8,7 @@ import json
 import pathlib
 import re
 import threading
+import types
 
 import gin
 import pytest
@@ -65,6 +67,22 @@ def test_each_evaluator_has_its_own_cadence(tmp_path):
     assert [step for step, _ in lines(tmp_path, "often/loss")] == [
         2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
     assert lines(tmp_path, "rare/loss") == [(8, .2), (16, .3), (20, .4)]
+
+
+def test_an_evaluation_of_other_data_than_before_is_told(caplog):
+    counts = iter([13, 13, 12])
+    run = types.SimpleNamespace(
+        state=types.SimpleNamespace(averaged=contextlib.nullcontext),
+        evaluate=lambda *_: {"val/examples": next(counts)})
+    values = {}
+    training = types.SimpleNamespace(
+        clock=types.SimpleNamespace(pause=lambda: None), run=run, step=5,
+        poll=None, values=values, report=values.update, memory={"last": {}})
+    for _ in range(2):
+        actions.evaluate(training, {}, only=None)
+    assert "other data" not in caplog.text
+    actions.evaluate(training, {}, only=None)
+    assert "val/examples is 12, and was 13" in caplog.text
 
 
 def assert_nothing_is_left(exp, workdir, result):

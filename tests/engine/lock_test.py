@@ -1,5 +1,6 @@
 """One process for a workdir; no leftover of any process stops the next."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -115,3 +116,21 @@ def test_the_first_worker_is_the_one_that_locks(first, task, jobs):
                        "task": {"type": task[0], "index": task[1]}})
     assert cluster.is_first(text) == first
     assert cluster.is_first(None) and cluster.is_first("rubbish")
+
+
+@pytest.mark.parametrize("error, expected", [
+    (None, ("finished", "")),
+    (FloatingPointError("loss is nan"), ("FloatingPointError", "loss is nan")),
+    (KeyboardInterrupt(), ("KeyboardInterrupt", "")),
+])
+def test_the_file_says_how_it_ended(error, expected, tmp_path):
+    with contextlib.suppress(FloatingPointError, KeyboardInterrupt):
+        with lock.held(tmp_path):
+            assert "ended" not in json.loads((tmp_path / ".lock").read_text())
+            if error:
+                raise error
+    noted = json.loads((tmp_path / ".lock").read_text())
+    assert (noted["ended"], noted["why"]) == expected
+    assert noted["pid"] == os.getpid()
+    with lock.held(tmp_path):  # Of the run that goes on, nothing is known yet.
+        assert "ended" not in json.loads((tmp_path / ".lock").read_text())

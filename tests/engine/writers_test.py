@@ -3,7 +3,9 @@
 import csv
 import json
 import pathlib
+import re
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -151,3 +153,14 @@ def test_a_writer_without_its_package_says_what_to_install(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=rf"pip install 'tfvit\[{module}\]'"):
         getattr(writers, writer)(tmp_path)
+
+
+def test_mlflow_gets_names_that_it_takes(tmp_path, monkeypatch):
+    taken = {}
+    monkeypatch.setitem(sys.modules, "mlflow", types.SimpleNamespace(
+        log_metrics=lambda values, step: taken.update(values)))
+    writers.Mlflow(tmp_path).scalars(5, {
+        "val/loss": 1.0, "val/recall/goldfish, Carassius (a)": 0.5})
+    # What mlflow.utils.validation allows.
+    assert all(re.fullmatch(r"[/\w.\- ]+", name) for name in taken)
+    assert taken["val/loss"] == 1.0 and 0.5 in taken.values()

@@ -150,6 +150,8 @@ def test_another_number_of_classes_is_refused(setup):
 def test_soft_labels_count_as_hits_where_they_are_positive():
     logits = tf.constant([[3.0, 2, 1, 0, -1, -2], [0.0, 1, 2, 3, 4, 5]])
     labels = tf.constant([[0.5, 0, 0.5, 0, 0, 0], [1.0, 0, 0, 0, 0, 0]])
-    sums = classification._sums(  # pylint: disable=protected-access
-        logits, {"labels": labels, "mask": tf.ones(2)}, losses.softmax_xent)
-    assert (sums["accuracy"], sums["top5_accuracy"]) == (1, 1)
+    judged = classification._judged(  # pylint: disable=protected-access
+        logits, {"labels": labels}, losses.softmax_xent)
+    assert judged["accuracy"].numpy().tolist() == [1, 0]
+    assert judged["top5_accuracy"].numpy().tolist() == [1, 0]
+    assert judged["label"].numpy().tolist() == [0, 0]

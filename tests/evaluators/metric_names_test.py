@@ -54,6 +54,11 @@ CASES = {  # Evaluator, classes (None: two towers), its own arguments.
         "loss": losses.sigmoid_xent, "classes": [0, 1, 2, 3, 6]}),
     "six of seven": (classification.Classification, 7, {
         "loss": losses.sigmoid_xent, "classes": [0, 1, 2, 3, 4, 6]}),
+    "each class": (classification.Classification, 7, {
+        "loss": losses.softmax_xent, "per_class": ["precision", "f1"],
+        "skip_corrupt": True}),
+    "averages of four of seven": (classification.Classification, 7, {
+        "loss": losses.sigmoid_xent, "per_class": [], "classes": [6, 2, 1, 0]}),
     "multilabel": (multilabel.MultiLabel, 7, {"loss": losses.sigmoid_xent}),
     "multilabel, corrupt": (multilabel.MultiLabel, 3, {
         "loss": losses.sigmoid_xent, "skip_corrupt": True}),
@@ -106,6 +111,8 @@ def test_names_are_known_before_the_run(case):
     ("classification", "accuracy", "test/accuracy"),
     ("classification", "tset/accuracy", "test/accuracy"),
     ("classification", "test/top5_acc", "test/top5_accuracy"),
+    ("each class", "test/f1/nmae 3", "test/f1/name 3"),
+    ("each class", "test/macrof1", "test/macro_f1"),
     ("multilabel", "test/mean_avg_precision", "test/mean_average_precision"),
     ("fewshot", "test/2shot-seed5", "test/2shot-seed-5"),
     ("retrieval, ks", "test/img2text_recall@3", "test/img2txt_recall@3"),
@@ -130,6 +137,8 @@ def test_top5_is_no_metric_of_five_classes(case):
 # Of each name that an evaluator gives, by hand: is the smaller one better?
 SMALLER = {
     "accuracy": False, "top5_accuracy": False, "loss": True, "examples": False,
+    "balanced_accuracy": False, "macro_f1": False,
+    "worst_class_recall": False, "ece": True,
     "corrupt": True, "mean_average_precision": False, "captions": False,
     # SAM looks for flat minima: of small eigenvalues, and low around.
     "top_eigenvalue": True, "loss_at_0.5": True, "loss_at_-1": True,
@@ -142,7 +151,8 @@ def test_the_direction_of_every_metric(case):
     for name in make(case).metric_names:
         expected = SMALLER.get(name)
         if expected is None:
-            assert "shot" in name or "_recall@" in name
+            assert ("shot" in name or "_recall@" in name or
+                    metrics.of_class(f"test/{name}"))
         for evaluator in ("test", "error_cases", "loss", "lossless", "xent/a"):
             metric = f"{evaluator}/{name}"
             assert metrics.smaller_is_better(metric) is bool(expected)

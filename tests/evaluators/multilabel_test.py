@@ -72,6 +72,21 @@ def test_accuracy_takes_any_of_the_labels_and_leaves_out_the_unlabelled(setup):
     assert result["examples"] == labelled.sum() < 13
 
 
+def test_of_several_labels_the_predicted_one_counts_as_the_label(setup):
+    arguments, logits = setup
+    rows = classification.Classification(**arguments).rows()
+    kept = np.flatnonzero(LABELS.any(1))
+    assert rows["number"].tolist() == kept.tolist()
+    choice, labels = logits.argmax(1)[kept], LABELS[kept]
+    assert rows["predicted"].tolist() == choice.tolist()
+    hits = labels[np.arange(len(kept)), choice] > 0
+    assert rows["accuracy"].tolist() == hits.tolist()
+    assert rows["label"].tolist() == np.where(
+        hits, choice, labels.argmax(1)).tolist()
+    p = 1 / (1 + np.exp(-logits[kept]))  # The loss is the sigmoid one.
+    np.testing.assert_allclose(rows["score"], p.max(1), rtol=1e-5)
+
+
 def test_the_choice_can_be_among_some_classes(setup):
     arguments, logits = setup
     result = classification.Classification(**arguments, classes=[1, 4]).run()

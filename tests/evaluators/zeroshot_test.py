@@ -91,6 +91,20 @@ def test_weights_are_read_anew_in_each_run(setup):
     assert evaluator.run() == before
 
 
+@pytest.mark.parametrize("classes", [None, [2, 0]])
+def test_each_example_is_judged_as_the_whole_is(setup, classes):
+    labels = RANDOM.integers(0, 3, 13)
+    evaluator = zero_shot(setup, labels, classes=classes)
+    rows, result = evaluator.rows(), evaluator.run()
+    names = np.array(evaluator.class_names)
+    assert [*names] == [["ab", "cd", "ef"][i] for i in classes or range(3)]
+    assert [*names[rows["label"]]] == [
+        ["ab", "cd", "ef"][labels[i]] for i in rows["number"]]
+    assert rows["accuracy"].mean() == result["accuracy"]
+    np.testing.assert_allclose(rows["loss"].mean(), result["loss"], rtol=1e-5)
+    assert evaluator.measure(rows) == pytest.approx(result)
+
+
 def test_names_come_from_a_file(setup, tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("ab, alphabet\nn01440764 cd\nEF\n")

@@ -11,6 +11,7 @@ from tfvit import experiment
 from tfvit import trainer
 from tfvit.data.images import ops
 from tfvit.data.images import randaug
+from tfvit.engine import run_config
 from tfvit.inference import finished
 
 RUN = """
@@ -80,7 +81,7 @@ def parse(files, *bindings):
 def test_grey_photos_are_trained_on_evaluated_and_served_upright(files):
     exp, text = parse(files)
     workdir = str(files / "run")
-    config.save(text, workdir, started=False)
+    run_config.save(text, workdir, started=False)
     metrics = trainer.train(exp, workdir)
     assert np.isfinite(metrics["val"]["loss"])
     trained = finished.load(workdir)

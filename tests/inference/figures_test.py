@@ -59,3 +59,38 @@ def test_a_thumbnail_of_a_line_keeps_a_pixel_of_its_width():
     assert small.dtype == np.uint8
     assert figures.thumbnail(line.transpose(1, 0, 2), 100).shape == (100, 1, 3)
     testing.assert_array_equal(figures.thumbnail(line[:, :9], 100), line[:, :9])
+
+
+def test_formulas_and_signs_without_a_font_are_drawn_as_they_are(
+        tmp_path, recwarn):
+    plain, odd = tmp_path / "a.png", tmp_path / "b.png"
+    image = np.full([4, 4, 1], 255, np.uint8)
+    figures.sheet(plain, [image], ["x"])
+    # As a formula the first would be none, and the last is of no script.
+    figures.sheet(odd, [image], ["$\\frac$ 100 $ \U000fff00"])
+    assert not [w for w in recwarn if "lyph" in str(w.message)]
+    drawn = [np.asarray(Image.open(file).convert("L")) for file in (plain, odd)]
+    assert drawn[0].shape == drawn[1].shape
+    assert (drawn[1] < 128).sum() > (drawn[0] < 128).sum()
+
+
+def test_what_no_font_has_is_known():
+    assert figures.drawable(["rose", "\u00dcber \n", "\U000fff00 a"]) == [
+        True, True, False]
+
+
+def test_long_names_lose_their_middle():
+    assert figures.shortened("a\n b", 5) == "a b"
+    short = figures.shortened("IMG_2023_11_02_with_a_long_name_0012.jpg", 20)
+    assert len(short) == 20
+    assert short.startswith("IMG_2023_") and short.endswith("_0012.jpg")
+
+
+def test_a_long_caption_is_broken_within_its_word(tmp_path):
+    figures.sheet(tmp_path / "a.png", [np.ones([4, 4, 3])], ["x" * 100])
+    figures.sheet(tmp_path / "b.png", [np.ones([4, 4, 3])], ["x"])
+    long, short = (Image.open(tmp_path / f"{name}.png") for name in "ab")
+    assert long.width == short.width and long.height > short.height
+    # Nothing is cut off at the sides.
+    dark = np.asarray(long.convert("L")) < 128
+    assert not dark[:, :2].any() and not dark[:, -2:].any()

@@ -4,6 +4,7 @@ from concurrent import futures
 import gzip
 import http.client
 import shutil
+import time
 
 from google.protobuf import json_format
 import numpy as np
@@ -91,8 +92,7 @@ def test_metadata_is_what_tensorflow_serving_has(url, folder):
     signatures = json_format.ParseDict(answer["metadata"]["signature_def"],
                                        metadata_pb2.SignatureDefMap())
     found = signatures.signature_def["pixels"].inputs["images"]
-    assert [dim.size for dim in found.tensor_shape.dim] == [-1, -1, -1, ][:2] + [
-        1]
+    assert [dim.size for dim in found.tensor_shape.dim] == [-1, -1, 1]
     assert "__saved_model_init_op" not in signatures.signature_def
 
 
@@ -225,6 +225,34 @@ def test_images_of_different_sizes_form_batches_of_their_own(batched):
         list(pool.map(ask, range(30)))
 
 
+def test_labels_follow_the_file_but_not_a_broken_one(folder, tmp_path):
+    file = tmp_path / "models.config"
+
+    def write(label):
+        (tmp_path / "new").write_text(
+            f"model_config_list {{ config {{ name: 'toy' base_path: '{folder}' "
+            f"version_labels {{ key: '{label}' value: 3 }} }} }}")
+        (tmp_path / "new").rename(file)
+
+    def wait_for(url, code):
+        end = time.monotonic() + 60
+        while toys.call(url)[0] != code:
+            assert time.monotonic() < end
+
+    write("stable")
+    with toys.serving(lambda: configs.models(file.read_text(), "models.config"),
+                      config_poll=0.01) as address:
+        labels = f"{address}/v1/models/toy/labels"
+        assert toys.call(f"{labels}/stable")[0] == 200
+        write("canary")
+        wait_for(f"{labels}/canary", 200)
+        assert toys.call(f"{labels}/stable")[0] == 400
+        file.write_text("rubbish")
+        assert toys.call(f"{labels}/canary")[0] == 200
+        write("stable")
+        wait_for(f"{labels}/stable", 200)
+
+
 def swap(folder, asked, clients, tmp_path):
     """Exports version after version while clients ask; returns answers."""
     serving = tmp_path / "toy"
@@ -245,9 +273,7 @@ def swap(folder, asked, clients, tmp_path):
                 running = [pool.submit(ask, url, i) for i in range(asked)]
                 (tmp_path / str(version)).rename(serving / str(version))
                 answers += [future.result() for future in running]
-                while toys.call(f"{address}/v1/models/toy/versions/{version}"
-                               )[1].get("model_version_status", [{}])[0].get(
-                                   "state") != "AVAILABLE":
+                while answers[-1][2]["predictions"][0]["version"] != version:
                     answers.append(ask(url, 0))
             answers.append(ask(url, 1))
     return answers

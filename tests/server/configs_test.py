@@ -16,7 +16,10 @@ model_config_list {
     version_labels { key: 'canary' value: 43 }
   }
   config { name: 'lit' base_path: '/models/lit' }
-  config { name: 's16' base_path: '/s' model_version_policy { latest { num_versions: 3 } } }
+  config {
+    name: 's16' base_path: '/s'
+    model_version_policy { latest { num_versions: 3 } }
+  }
   config { name: 'ti16' base_path: '/t' model_version_policy { all { } } }
 }"""
 BATCHING = """

@@ -1,4 +1,4 @@
-"""The examples of https://www.tensorflow.org/tfx/serving/api_rest, and worse."""
+"""The examples of www.tensorflow.org/tfx/serving/api_rest, and worse."""
 
 import json
 

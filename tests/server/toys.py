@@ -1,4 +1,4 @@
-"""A small SavedModel whose answers can be worked out by hand, and its server."""
+"""A small SavedModel, whose answers one can work out, and its server."""
 
 import contextlib
 import json

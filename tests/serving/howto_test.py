@@ -8,8 +8,20 @@ import pytest
 from tfvit.server import configs
 from tfvit.serving import howto
 
-CLASSIFIER = ("serving_default", "uint8_images", "images", "features")
-LIT = ("embed_images", "embed_texts", "zeroshot", "zeroshot_embedded")
+CLASSIFIER = {
+    "attention": ["image_bytes"], "features": ["image_bytes"],
+    "serving_default": ["image_bytes"], "uint8_images": ["images"],
+    "images": ["images"]}
+LIT = {
+    "embed_images": ["image_bytes"], "embed_texts": ["texts"],
+    "zeroshot": ["image_bytes", "texts"],
+    "zeroshot_embedded": ["image_bytes", "text_embeddings"]}
+
+
+def described(signatures):
+    """As export.json has them."""
+    return {name: {"inputs": dict.fromkeys(inputs, "string [B]")}
+            for name, inputs in signatures.items()}
 
 
 @pytest.fixture
@@ -19,7 +31,7 @@ def printed(tmp_path):
         folder = tmp_path / out / "7"
         (folder / "assets").mkdir(parents=True)
         (folder / "assets" / "export.json").write_text(json.dumps(
-            {"signatures": dict.fromkeys(signatures), **record}))
+            {"signatures": described(signatures), **record}))
         return howto.text(str(folder), name, sizes)
 
     return text
@@ -73,8 +85,23 @@ def test_texts_are_served_without_batching_and_asked_for_by_their_signature(
     assert "would mix the texts of two clients" in text
 
 
-def test_a_model_without_classes_is_asked_for_its_features(printed):
-    assert commands(printed(("features",)))[2][3] == "--signature=features"
+@pytest.mark.parametrize("names, words", [
+    (["features", "attention"], ["--signature=features", "IMAGE..."]),
+    (["attention"], ["--signature=attention", "IMAGE..."]),
+    (["embed_images", "embed_texts"], ["--signature=embed_images", "IMAGE..."]),
+    (["embed_texts"], ["--signature=embed_texts", "--texts=a cat",
+                       "--texts=a dog"]),
+])
+def test_what_is_asked_is_what_there_is_and_can_be_batched(printed, names,
+                                                           words):
+    text = printed({name: (CLASSIFIER | LIT)[name] for name in names})
+    assert commands(text)[2][3:] == words
+    assert batching_file(text)
+
+
+def test_an_export_that_takes_arrays_alone_says_so(printed):
+    text = printed({"images": ["images"]})
+    assert len(commands(text)) == 2 and "assets/README.md" in text
 
 
 def test_xla_says_what_the_server_needs(printed):
@@ -87,7 +114,7 @@ def test_xla_says_what_the_server_needs(printed):
 
 def test_a_bucket_is_read_as_it_is_rather_than_mounted(monkeypatch):
     monkeypatch.setattr(howto, "_record",
-                        lambda version: {"signatures": dict.fromkeys(LIT)})
+                        lambda version: {"signatures": described(LIT)})
     docker, serve, _ = commands(howto.text("gs://bucket/b16/7", "b", [1]))
     assert not any(word == "-v" for word in docker)
     assert docker[-1] == "--model_base_path=gs://bucket/b16"

@@ -81,7 +81,7 @@ def check(root, *arguments, split=("train", "val")):
             f"--gin_bindings=FOLDER = {str(root)!r}",
             f"--gin_bindings=train/sources.folder.split = {train!r}",
             f"--gin_bindings=val/sources.folder.split = {val!r}", *arguments])
-        check_data.main([])
+        check_data.main()
 
 
 def test_every_fault_is_found_and_named(folder, tmp_path, capsys):
@@ -167,14 +167,14 @@ def test_traps_of_tables_are_named(tmp_path, capsys):
     with flagsaver.flagsaver():
         flags.FLAGS(["check_data", "--gin_file=gin/data/manifest.gin",
                      f"--gin_bindings=MANIFEST = '{tmp_path}/t.csv'"])
-        check_data.main([])
+        check_data.main()
     out = capsys.readouterr().out
     assert "1 empty rows" in out and "1 images in two spellings" in out
     (tmp_path / "t.csv").write_text("image,label\n0.png,cat\n1.png,Cat\n")
     with flagsaver.flagsaver(), pytest.raises(ValueError, match="'cat' .line 2"):
         flags.FLAGS(["check_data", "--gin_file=gin/data/manifest.gin",
                      f"--gin_bindings=MANIFEST = '{tmp_path}/t.csv'"])
-        check_data.main([])
+        check_data.main()
 
 
 def test_images_are_counted_by_class_size_and_kind(folder, tmp_path, capsys):
@@ -243,7 +243,7 @@ def test_strict_fails_at_a_problem_and_not_without(folder, tmp_path, capsys):
 def test_any_gin_file_that_names_data_will_do(capsys):
     with flagsaver.flagsaver():
         flags.FLAGS(["check_data", "--gin_file=gin/digits.gin", "--strict"])
-        check_data.main([])
+        check_data.main()
     out = capsys.readouterr().out
     assert "train: 1438 images" in out and "test: 359 images" in out
     assert "1438 array of 1 channels" in out and "No problems." in out

@@ -11,10 +11,10 @@ Obtaining file:///tfvit
   Installing build dependencies: finished with status 'done'
 Collecting tensorflow<2.21,>=2.20 (from tfvit==0.1.0)
   Obtaining dependency information for tensorflow<2.21,>=2.20 from https://x
-  Downloading tensorflow-2.20.0-cp311-cp311-manylinux_2_17_x86_64.whl.metadata (4.5 kB)
-  Downloading tensorflow-2.20.0-cp311-cp311-manylinux_2_17_x86_64.whl (620.4 MB)
+  Downloading tensorflow-2.20.0-cp311-cp311-manylinux1.whl.metadata (4.5 kB)
+  Downloading tensorflow-2.20.0-cp311-cp311-manylinux1.whl (620.4 MB)
 Downloading tf_models_official-2.20.0-py2.py3-none-any.whl (2.9 MB)
-Downloading https://x/packages/ab/opencv_python_headless-4.12.0-cp37-abi3.whl (54.0 MB)
+Downloading https://x/ab/opencv_python_headless-4.12.0-cp37-abi3.whl (54.0 MB)
 Installing collected packages: namex, tf-models-official, opencv, tensorflow
 Successfully installed namex-0.1.0 tensorflow-2.20.0
 """

@@ -115,6 +115,7 @@ def test_without_a_terminal_nothing_is_cut(monkeypatch):
 
 @pytest.mark.parametrize("words, names", [
     (["b16"], ["b16"]), (["B16"], ["b16"]), (["mix", "s"], ["mixer_s8"]),
+    (["r_ti16", "b16"], ["b16", "r_ti16"]),
     (["16"], ["b16", "r_ti16"]), (["two", "words"], ["r_ti16"]), ([], None)])
 def test_words_choose(words, names):
     rows = [{"name": "b16", "text": "x"}, {"name": "mixer_s8", "text": "y"},

@@ -50,8 +50,8 @@ def test_every_model_is_listed_with_its_cost(rows):
     with open(measured.FILE, encoding="utf-8") as f:
         assert json.load(f).keys() == files
     for row in rows.values():
-        assert set(row["cost"]) == ({"224"} if row["name"].startswith(("lit_", "mixer_"))
-                                    else {"224", "384"})
+        one_size = row["name"].startswith(("lit_", "mixer_"))
+        assert list(row["cost"]) == ["224", *["384"] * (not one_size)]
 
 
 def test_parameters_are_those_of_the_original(rows):
@@ -72,7 +72,10 @@ def test_parameters_are_those_of_the_original(rows):
 @pytest.mark.parametrize("name, size", TIMM)
 def test_multiplications_are_those_that_timm_counts(rows, name, size):
     counted = rows[name]["cost"][size]["gmacs"]
-    assert counted == pytest.approx(TIMM[name, size], rel=0.01)
+    # timm counts what normalization does, too: more where a ResNet is.
+    share = 0.02 if name.startswith("r") else 0.01
+    assert counted <= TIMM[name, size]
+    assert counted == pytest.approx(TIMM[name, size], rel=share)
 
 
 @pytest.mark.parametrize("name", ["tiny", "mixer_s32"])

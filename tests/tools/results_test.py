@@ -184,6 +184,12 @@ def test_no_line_is_wider_than_the_terminal(runs, columns):
         assert any(line.startswith("Left out") for line in lines)
 
 
+def test_a_broken_line_is_named(runs):
+    (runs / "a" / "metrics.jsonl").write_text('{"step": 1}\n{"st\n')
+    with pytest.raises(ValueError, match="metrics.jsonl, line 2, is no JSON"):
+        printed(runs)
+
+
 def test_curves_are_drawn(runs, tmp_path):
     path = tmp_path / "curves.png"
     results.draw(path, runs_lib.find([str(runs)]))

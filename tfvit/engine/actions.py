@@ -86,7 +86,12 @@ def evaluate(training, memory, *, only):
     with training.run.state.averaged():
         values = training.run.evaluate(training.poll, only)
     logging.info("step %d  %s", training.step, "  ".join(
-        f"{k} {v:.5g}" for k, v in values.items()))
+        f"{k} {v:.5g}" for k, v in values.items() if not metrics.of_class(k)))
+    for name, value in values.items():
+        before = training.values.get(name, value)
+        if name.endswith("/examples") and before != value:
+            logging.warning("%s is %d, and was %d in this run's evaluation "
+                            "before: it is of other data.", name, value, before)
     training.report(values)
     training.memory["last"].update(values)
 

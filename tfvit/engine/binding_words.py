@@ -19,7 +19,7 @@ _ASKED_BY_NAME = ("AUGREG",)  # Macros that bring a file of their own.
 COUNTED = "NUM_CLASSES"  # The macro that the data can tell.
 
 
-def check(files, bindings=(), *, whole=False):
+def check(files, bindings=(), *, whole=False, runs=False):
     """Checks what --gin_file and --gin_bindings say.
 
     Args:
@@ -27,6 +27,8 @@ def check(files, bindings=(), *, whole=False):
       bindings: gin bindings that override them.
       whole: whether macros are to be checked: that all which are used have
         values, and that the bindings set no others.
+      runs: whether the functions that the bindings set something of are to be
+        checked: that the run uses them.
 
     Raises:
       FileNotFoundError: a file does not exist.
@@ -36,15 +38,20 @@ def check(files, bindings=(), *, whole=False):
         check_file(file)
     texts = gin_text.read(files)
     texts.complete &= bool(files)
+    said = {}  # Name of a parameter -> the binding that sets it.
     for binding in bindings:
         known = {**settable.modules(), **texts.imports}
         for line in gin_text.split(former_names.updated_binding(
                 binding, known)):
             if not line.startswith(("include ", "include'", 'include"')):
-                _check_line(line, f'--gin_bindings="{binding.strip()}"', texts)
+                words = f'--gin_bindings="{binding.strip()}"'
+                _check_line(line, words, texts)
+                said[line.split("=")[0].strip()] = words
     if whole and texts.complete and not any(
             name in _ASKED_BY_NAME for name, _ in texts.statements):
         _check_macros(texts, bindings, files)
+        if runs:
+            _check_used(texts, said)
 
 
 def check_statements(file):
@@ -206,6 +213,28 @@ def _check_macros(texts, bindings, files):
     bound = {name.rsplit("/", 1)[-1] for name, _ in texts.statements}
     if open_ := sorted(used - bound - {COUNTED}):
         raise missing(open_, files)
+
+
+def _check_used(texts, said):
+    """Checks that what bindings set something of is what a run calls."""
+    used = {name.rsplit("/", 1)[-1] for name in gin_text.Texts(
+        statements=list(dict(texts.statements).items())).references()}
+    modules = settable.modules()
+    for parameter, words in said.items():
+        module, _, rest = parameter.rsplit("/", 1)[-1].partition(".")
+        function, _, name = rest.partition(".")
+        path = texts.imports.get(module, modules.get(module))
+        if (not name or module == "experiment" or
+                path != modules.get(module) or f"{module}.{function}" in used):
+            continue
+        near = sorted(other for other in used
+                      if other.startswith(f"{module}.") and name in (
+                          settable.functions(module).get(
+                              other.split(".")[1]) or ()))
+        raise ValueError(
+            f"{words}: this run does not use {module}.{function}" +
+            (f", but {near[0]}: {near[0]}.{name}." if near else
+             f": nothing refers to @{module}.{function}."))
 
 
 def missing(names, files):

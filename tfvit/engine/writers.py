@@ -12,6 +12,7 @@
 
 import json
 import os
+import re
 import time
 import uuid
 
@@ -236,7 +237,9 @@ class Mlflow(_Writer):
             self._mlflow.end_run()
 
     def scalars(self, step, values):
-        self._mlflow.log_metrics(values, step=step)
+        # It takes no other signs, which names of classes may have.
+        self._mlflow.log_metrics({re.sub(r"[^\w./ -]", "_", name): value
+                                  for name, value in values.items()}, step=step)
 
 
 def _writing(path):

@@ -5,6 +5,8 @@ import functools
 import math
 import re
 
+from tfvit.evaluators import per_class
+
 # Words of a metric's name. A sharp minimum, one of a large eigenvalue, is what
 # SAM avoids (arXiv 2010.01412); what is corrupt or skipped is lost.
 _SMALLER_IS_BETTER = {
@@ -12,13 +14,22 @@ _SMALLER_IS_BETTER = {
     "perplexity", "error", "errors", "err", "mse", "rmse", "mae", "ece",
     "brier", "eigenvalue", "corrupt", "skipped", "rollbacks"
 }
+_OF_CLASS = re.compile(rf"[^/]+/({'|'.join(per_class.FIGURES)})/")
+
+
+def of_class(metric):
+    """Whether it is of one class, "evaluator/recall/rose": see per_class."""
+    return bool(_OF_CLASS.match(metric))
 
 
 def smaller_is_better(metric):
     """Whether a metric, by the words of its name, is a loss or an error.
 
     Of "evaluator/metric" the evaluator does not matter: it may have any name.
+    Nor does that of a class, see of_class.
     """
+    if of_class(metric):
+        return False
     words = re.split(r"[^a-z]+", metric.rpartition("/")[2].lower())
     return not _SMALLER_IS_BETTER.isdisjoint(words)
 

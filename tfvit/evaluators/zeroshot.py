@@ -38,7 +38,8 @@ class ZeroShot:
     Attributes:
       ops: the preprocessing.
       tokenizer: that of the texts.
-      metric_names: what `run` returns.
+      metric_names, source, class_names, measure: see
+        classification.Classification.
 
     Raises:
       ValueError: there are not as many names as classes, or see prompts.texts.
@@ -88,6 +89,10 @@ class ZeroShot:
             loss=losses.softmax_xent, skip_corrupt=skip_corrupt,
             classes=classes)
         self.metric_names = self._images.metric_names
+        self.measure = self._images.measure
+        self.source = read
+        self.class_names = names if classes is None else [
+            names[i] for i in classes]
 
     def run(self, poll=lambda: None):
         """Embeds the texts and scores the whole split.
@@ -98,13 +103,22 @@ class ZeroShot:
         Returns:
           See classification.Classification.run.
         """
+        self._embed(poll)
+        return self._images.run(poll)
+
+    def rows(self, poll=lambda: None):
+        """As Classification.rows."""
+        self._embed(poll)
+        return self._images.rows(poll)
+
+    def _embed(self, poll):
+        """Makes the weights of the texts' embeddings."""
         rows = base.rows(name=f"{self._name}, texts", batches=self._texts,
                          batch_rows=self._batch_rows, poll=poll)
         z = rows["z"][np.argsort(rows["number"])].astype(np.float64)
         z = z.reshape(*self._shape, -1).mean(axis=1)  # [C, D]
         z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-8
         self._weights.assign(z.astype(np.float32))
-        return self._images.run(poll)
 
 
 class _Scores:

@@ -1,11 +1,17 @@
 """Pictures of images, attention and weights; sheets of them as PNG."""
 
+import contextlib
+import functools
 import math
+import textwrap
+import unicodedata
 
 import numpy as np
 import tensorflow as tf
 
 from tfvit.storage import files
+
+_FONT = "DejaVu Sans"  # Comes with matplotlib.
 
 
 def thumbnail(pixels, side):
@@ -20,34 +26,111 @@ def thumbnail(pixels, side):
         return tf.cast(small, tf.uint8).numpy()
 
 
+@contextlib.contextmanager
+def picture(file, width, height, *, texts=(), dpi=100):
+    """Yields a matplotlib Figure, which is saved as PNG afterwards.
+
+    Args:
+      file: of bytes.
+      width, height: in inches.
+      texts: what will be written; fonts are looked for that have its signs.
+      dpi: pixels an inch.
+    """
+    import matplotlib  # Slow to import, and only needed here.
+    from matplotlib import figure
+    fonts, _ = _fonts(frozenset("".join(texts)))
+    # A dollar is a dollar, no formula.
+    with matplotlib.rc_context({"font.family": fonts, "font.size": 9,
+                                "text.parse_math": False}):
+        made = figure.Figure((width, height), layout="constrained")
+        yield made
+        made.savefig(file, format="png", dpi=dpi)
+
+
+def drawable(texts):
+    """Whether a font here has all signs of it, for each of the texts."""
+    _, missing = _fonts(frozenset("".join(texts)))
+    return [missing.isdisjoint(text) for text in texts]
+
+
+@functools.lru_cache(maxsize=8)
+def _fonts(signs):
+    """(names of fonts that together have the signs, signs that none has)."""
+    from matplotlib import font_manager
+    chosen, missing = [_FONT], {sign for sign in signs if not sign.isspace()}
+    missing -= _signs(font_manager.findfont(_FONT))
+    for font in font_manager.fontManager.ttflist if missing else ():
+        has = missing & _signs(font.fname)
+        if has and "Last Resort" not in font.name:  # Which has but boxes.
+            chosen.append(font.name)
+            missing -= has
+    return chosen, frozenset(missing)
+
+
+@functools.lru_cache(maxsize=None)
+def _signs(path):
+    from matplotlib import font_manager
+    try:
+        return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
+    except (OSError, RuntimeError):  # A font file that cannot be read.
+        return frozenset()
+
+
+def shortened(text, most):
+    """At most so many signs of a text, in one line: the middle is left out."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    return f"{text[:most - most // 2 - 1]}…{text[-(most // 2):]}"
+
+
 def sheet(path, images, captions, *, columns=6, inches=2.0):
     """Draws images in a grid.
 
     Args:
-      path: of the PNG.
+      path: of the PNG, or a file of bytes.
       images: a list of [H, W, 3] in [0, 1] or uint8, [H, W] (drawn in colours
-        from low to high), or None, which leaves the place empty.
+        from low to high), [H, W, 1] (grey), or None, which leaves the place
+        empty.
       captions: texts, one for each image.
       columns: of the grid, if there are that many images.
       inches: width of an image.
     """
-    import matplotlib  # Slow to import, and only needed here.
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
     columns = max(min(columns, len(images)), 1)
     rows = max(math.ceil(len(images) / columns), 1)
-    figure, axes = pyplot.subplots(
-        rows, columns, squeeze=False, layout="constrained",
-        figsize=(inches * columns, (inches + 0.4) * rows))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, caption in zip(axes.flat, images, captions):
-        if image is not None:
-            axis.imshow(np.asarray(image), interpolation="nearest")
-        axis.set_title(caption, fontsize=7, wrap=True)
-    with files.replacing(path) as f:
-        figure.savefig(f, format="png", dpi=100)
-    pyplot.close(figure)
+    captions = [_wrapped(caption, round(16 * inches)) for caption in captions]
+    lines = max((caption.count("\n") for caption in captions), default=0)
+    opened = (contextlib.nullcontext(path) if hasattr(path, "write") else
+              files.replacing(path))
+    height = (inches + 0.25 + 0.13 * lines) * rows
+    with opened as f, picture(f, inches * columns, height,
+                              texts=captions) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+            axis.set_anchor("N")
+        for axis, image, caption in zip(axes.flat, images, captions):
+            if image is not None:
+                image = np.asarray(image)
+                if image.ndim == 3 and image.shape[2] == 1:
+                    image = image.repeat(3, axis=2)
+                axis.imshow(image, interpolation="nearest")
+            axis.set_title(_marked(caption), fontsize=7)
+
+
+def _wrapped(text, width):
+    """Breaks the lines of a text, within words where need be."""
+    parts = []
+    for line in text.splitlines():
+        wide = any(unicodedata.east_asian_width(sign) in "WF" for sign in line)
+        parts += textwrap.wrap(line, width // 2 if wide else width) or [""]
+    return "\n".join(parts)
+
+
+def _marked(text):
+    """A text with a box for each sign that no font has."""
+    _, missing = _fonts(frozenset(text))
+    return "".join("\u25a1" if sign in missing else sign for sign in text)
 
 
 def overlay(image, heat):

@@ -15,13 +15,13 @@ from tfvit import experiment
 from tfvit.data import class_names as class_names_lib
 from tfvit.data import prompts as prompts_lib
 from tfvit.data import tokenizers  # noqa: F401, loads exported ones' ops.
-from tfvit.data.datasets import source
 from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.inference import naming
 from tfvit.inference import preprocessing
 from tfvit.models import lit
+from tfvit.serving import images as images_lib
 from tfvit.serving import lit_signatures as lit_server
 from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
@@ -120,15 +120,14 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         "step": step, "config": config, "precision": exp.precision
     }
     if isinstance(model, lit.LiT):
-        evaluator = _evaluator(exp, model, _captioned(model.img),
-                               _labelled(model.img))
+        evaluator = preprocessing.evaluator(exp, model)
         return Trained(
             **common, ops=evaluator.ops, class_names=[],
             tokenizer=evaluator.tokenizer,
             link="softmax" if model.b is None else "sigmoid")
     num_classes = model.output_shape[-1]
     return Trained(
-        **common, ops=_evaluator(exp, model, _labelled(model)).ops,
+        **common, ops=preprocessing.ops(exp, model),
         class_names=naming.class_names(where, is_run, labels, num_classes),
         link=naming.link(exp))
 
@@ -145,8 +144,7 @@ def facts(exp, model, workdir):
         if tf.io.gfile.exists(path):
             known["class_names"] = class_names_lib.read(path)
     try:
-        ops = _evaluator(exp, model, _captioned(image_model),
-                         _labelled(image_model)).ops
+        ops = preprocessing.evaluator(exp, model).ops
     except ValueError as error:  # It is not needed for the weights.
         logging.warning("The preprocessing is not noted: %s", error)
     else:
@@ -170,51 +168,6 @@ def _architecture(exp):
         return None
     return {f"{function}.{name}": value
             for name, value in sorted(settings.items())}
-
-
-def _evaluator(exp, model, *stand_ins):
-    """The first evaluator, which says how inputs are preprocessed.
-
-    It is built without its data, which need not be on this machine: on the
-    first of the stand-ins that it takes, if it takes any.
-    """
-    refused = None
-    for name, make in exp.evaluators.items():
-        for stand_in in stand_ins:
-            try:
-                evaluator = make(name=name, model=model, jit=False,
-                                 strategy=tf.distribute.get_strategy(),
-                                 source=lambda stand_in=stand_in: stand_in)
-            except ValueError as error:
-                refused = error
-                continue
-            logging.info("Preprocessing as evaluator %r does.", name)
-            return evaluator
-    if refused:
-        raise refused
-    raise ValueError("Experiment.evaluators is empty: it defines how images "
-                     "are preprocessed. Bind one, for example as "
-                     "gin/recipes/published.gin does.")
-
-
-def _labelled(model):
-    """A source of one image with a label."""
-    return _one(model, [str(i) for i in range(model.output_shape[-1])],
-                lambda index: index)
-
-
-def _captioned(model):
-    """A source of one image with a caption."""
-    return _one(model, (), lambda index: tf.constant([""]))
-
-
-def _one(model, class_names, label):
-    return source.Indexed(
-        num_examples=1, class_names=class_names,
-        fetch=lambda index: {
-            "image": tf.zeros(model.input_shape[1:], tf.uint8),
-            "label": label(index), "name": "stand-in"
-        })
 
 
 def signatures(where, **options):
@@ -248,7 +201,7 @@ def _signatures(where, options):
             # Through the model, without which the functions lose its variables.
             return {name: functools.partial(_call, model, name)
                     for name in model.signatures}
-    return load(where, **options).server().signatures()
+    return load(where, **options).server().signatures(images_lib.late)
 
 
 def _call(model, name, **inputs):

@@ -6,7 +6,7 @@ from absl import logging
 import tensorflow as tf
 
 from tfvit.data import class_names as class_names_lib
-from tfvit.data.images import decoding
+from tfvit.optimize import losses
 from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import sidecar
@@ -14,8 +14,7 @@ from tfvit.weights import sidecar
 
 def link(exp):
     """What makes probabilities of logits."""
-    return ("sigmoid" if decoding.op_name(exp.loss) == "sigmoid_xent" else
-            "softmax")
+    return losses.link(exp.loss)
 
 
 def of_file(path, num_classes):

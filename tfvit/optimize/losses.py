@@ -13,6 +13,8 @@ import inspect
 
 import tensorflow as tf
 
+from tfvit.data.images import decoding
+
 # What makes of a loss something to train with, and what leaves it plain.
 _PLAIN = {"label_smoothing": 0.0, "class_weights": None}
 
@@ -100,6 +102,12 @@ def _weights(class_weights, num_classes, loss):
             f"losses.{loss}.class_weights={class_weights} must be a number of "
             f"at least 0 for each of the {num_classes} classes.")
     return tf.constant(class_weights, tf.float32)
+
+
+def link(loss):
+    """What makes probabilities of logits trained with it: its name."""
+    return ("sigmoid" if decoding.op_name(loss) == "sigmoid_xent" else
+            "softmax")
 
 
 def plain(loss):

@@ -13,10 +13,10 @@ import zlib
 
 from absl import logging
 from starlette import applications
+from starlette import middleware
 from starlette import requests
 from starlette import responses
 from starlette import routing
-from starlette.middleware import Middleware
 from starlette.middleware import gzip
 
 from tfvit.server import batching
@@ -174,4 +174,5 @@ def make(models, *, batches=None, max_bytes=64 << 20):
 
     return applications.Starlette(
         routes=[routing.Mount("/", app=answer)], lifespan=lifespan,
-        middleware=[Middleware(gzip.GZipMiddleware, compresslevel=1)])
+        middleware=[middleware.Middleware(gzip.GZipMiddleware,
+                                          compresslevel=1)])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 # That of the TensorFlow which setup.cfg names; tools/serving has it, too.
 IMAGE = "tensorflow/serving:2.20.0"
+_FIRST = ("serving_default", "features", "embed_images")  # To ask for.
 _LARGEST_REQUEST = 128  # Rows; larger than a batch, and split then.
 
 
@@ -43,7 +44,7 @@ def text(version, model_name, sizes):
     signatures, sizes = record["signatures"], list(sizes) or [8]
     folder = os.path.dirname(version if remote else os.path.abspath(version))
     name, quoted = shlex.quote(model_name), shlex.quote(folder)
-    batched = "embed_texts" not in signatures
+    batched = all(len(spec["inputs"]) == 1 for spec in signatures.values())
     batching_flags = ("--enable_batching", "--batching_parameters_file=")
     docker = ["docker run --rm -p 8500:8500 -p 8501:8501"]
     serve = [f"tfvit serve {quoted} --name={name}"]
@@ -99,7 +100,8 @@ Optional: one big batch is faster than many small ones. As batching.txt:
 
 _UNBATCHED = """\
 Not with --enable_batching: a batch would mix the texts of two clients. Send
-several images in a request instead."""
+several images in a request instead, or export --signatures=embed_images and
+embed_texts alone, which can be batched."""
 
 _XLA = """\
 --jit: TensorFlow Serving compiles for CPUs only with the flag above, and its
@@ -108,9 +110,17 @@ GPU image has no XLA compiler for GPUs: export without --jit for that one."""
 
 def _ask(name, signatures):
     client = f"tfvit serve_client --model={name}"
-    if "zeroshot" in signatures:
-        return (f'{client} --signature=zeroshot --texts="a cat" '
-                '--texts="a dog" IMAGE...')
-    if "serving_default" not in signatures:
-        client += " --signature=features"
-    return f"{client} IMAGE..."
+    texts = '--texts="a cat" --texts="a dog"'
+    for inputs, words in (({"image_bytes"}, "IMAGE..."),
+                          ({"image_bytes", "texts"}, f"{texts} IMAGE..."),
+                          ({"texts"}, texts)):
+        found = [signature for signature, spec in signatures.items()
+                 if set(spec["inputs"]) == inputs]
+        # Zero-shot classification says more than embeddings.
+        if found and not (inputs == {"image_bytes"} and
+                          "zeroshot" in signatures):
+            best = next((s for s in _FIRST if s in found), found[0])
+            flag = "" if best == _FIRST[0] else f" --signature={best}"
+            return f"{client}{flag} {words}"
+    return ("by arrays, which assets/README.md of the export describes; "
+            "serve_client sends files.")

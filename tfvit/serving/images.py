@@ -57,6 +57,13 @@ def of_base64(text):
     return tf.io.decode_base64(text)
 
 
+def late(function, *specs):
+    """As `signature`, but it is traced once it is called, by name."""
+    traced = functools.lru_cache(maxsize=None)(
+        lambda: signature(function, *specs))
+    return lambda **inputs: traced()(**inputs)
+
+
 class Reader:
     """Preprocesses images; one that cannot be read costs only its own row.
 

@@ -47,8 +47,8 @@ class Server(reusable.Reusable):
         # SigLIP's loss, which has the bias, judges each text by itself.
         self._link = tf.nn.softmax if model.b is None else tf.sigmoid
 
-    def signatures(self):
-        """{name: concrete function} of what this model can do."""
+    def signatures(self, make=images_lib.signature):
+        """As signatures.Server.signatures."""
         encoded = tf.TensorSpec([None], tf.string, "image_bytes")
         texts = tf.TensorSpec([None], tf.string, "texts")
         size = self._texts(self.tokenizer(["text"])).shape[-1]
@@ -59,7 +59,7 @@ class Server(reusable.Reusable):
             "zeroshot": (self.zeroshot, [encoded, texts]),
             "zeroshot_embedded": (self.zeroshot_embedded, [encoded, embedded]),
         }
-        return {name: images_lib.signature(function, *specs)
+        return {name: make(function, *specs)
                 for name, (function, specs) in images_lib.chosen(
                     found, self._only).items()}
 

@@ -66,10 +66,11 @@ class Server(reusable.Reusable):
         self._top_k = min(top_k, self.num_classes)
         self.link = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[link]
 
-    def signatures(self):
+    def signatures(self, make=images_lib.signature):
         """{name: concrete function} of what this model can do.
 
-        `examples` and `base64` are there if they are asked for.
+        `examples` and `base64` are there if they are asked for; `make` is
+        images_lib.late for functions that are traced when they are called.
         """
         encoded = tf.TensorSpec([None], tf.string, "image_bytes")
         images = tf.TensorSpec([None, *self.image_shape], tf.float32, "images")
@@ -88,7 +89,7 @@ class Server(reusable.Reusable):
         if self.num_classes is not None:
             found["examples"] = (self.classify_examples, examples)
             found["base64"] = (self.classify_base64, base64)
-        return {name: images_lib.signature(function, spec)
+        return {name: make(function, spec)
                 for name, (function, spec) in images_lib.chosen(
                     found, usual).items()}
 

@@ -10,6 +10,7 @@ the server is asked each time whether they have changed.
 import functools
 import http.client
 import os
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -17,6 +18,8 @@ import urllib.parse
 from absl import logging
 import tensorflow as tf
 
+from tfvit.storage import files
+from tfvit.storage import spelling
 from tfvit.weights import cache
 from tfvit.weights import transfer
 
@@ -25,6 +28,8 @@ COLLECTIONS = ("imagenet21k", "imagenet21k+imagenet2012", "imagenet1k",
                "augreg", "sam", "gsam", "lit")
 _SUFFIXES = (".npz", ".csv", ".txt", ".model", ".index",
              ".data-00000-of-00001")  # Of files in the buckets.
+# An architecture, more or less as the files' names have it: ViT-B_16.
+_MODEL = re.compile(r"\b(ViT|Mixer)[-_]?(Ti|[SBLH])[-_]?(\d\d?)\b", re.I)
 _STORAGE = "https://storage.googleapis.com"
 _ATTEMPTS = 3
 _PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
@@ -60,7 +65,7 @@ def resolve(path):
         raise FileNotFoundError(
             f"There is no file {cache.shown(path) if '://' in path else path}, "
             "nor is it a gs:// or https:// URL or a "
-            "catalogue name such as imagenet21k/ViT-B_16.")
+            f"catalogue name such as imagenet21k/ViT-B_16.{_meant(path)}")
     target = cache_path(url)
     if not _current(url, target):
         try:
@@ -72,6 +77,21 @@ def resolve(path):
                 f"Cannot write {target}: {error.strerror}. Make room, or set "
                 "TFVIT_CACHE to another folder.") from error
     return target
+
+
+def _meant(path):
+    """" Did you mean x?" for what is nearly a file here, or a known name."""
+    folder, name = os.path.split(path.rstrip("/"))
+    if "://" not in path and os.path.isdir(folder or "."):
+        if said := spelling.did_you_mean(name, files.named(
+                folder or ".", r"[^.].*"), os.path.join(folder, "{}")):
+            return said
+    first, _, rest = path.partition("/")
+    near = spelling.near(first, COLLECTIONS) if rest else []
+    meant = f"{near[0]}/{rest}" if near else path
+    meant = _MODEL.sub(r"\1-\2_\3", meant)
+    return f" Did you mean {meant}?" if meant != path and (
+        near or "://" in path) else ""
 
 
 def catalogue_url(name):
@@ -160,8 +180,8 @@ def _download(url, target):
         except (OSError, http.client.HTTPException, tf.errors.OpError) as error:
             if (getattr(error, "code", None) == 404 or
                     isinstance(error, tf.errors.NotFoundError)):
-                raise FileNotFoundError(
-                    f"{cache.shown(url)} does not exist.") from error
+                raise FileNotFoundError(f"{cache.shown(url)} does not exist."
+                                        f"{_meant(url)}") from error
             if getattr(error, "errno", None) in transfer.DISK:
                 raise
             raise _unreachable(url, target, error) from error
@@ -177,7 +197,7 @@ def _unreachable(url, target, error):
     reason = reason.splitlines()[0]
     return ConnectionError(
         f"Could not download {cache.shown(url)} ({reason}); on a machine "
-        f"without network put the file at {target}.")
+        f"without network put the file at {target}.{_meant(url)}")
 
 
 def _http(url):

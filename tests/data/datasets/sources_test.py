@@ -7,6 +7,8 @@ from tensorflow.python.framework import op_def_registry
 
 from tests.data.datasets import fake_tfds
 from tfvit.data import pipeline
+from tfvit.data.datasets import combine
+from tfvit.data.datasets import source as source_lib
 from tfvit.data.datasets import sources
 from tfvit.data.images import ops
 
@@ -339,3 +341,29 @@ def test_arrays_refuse_labels_without_a_class():
         sources.arrays(images=np.zeros((3, 2, 2, 1)),
                        labels=[0, 1, 2],
                        class_names=["a", "b"])
+
+
+@pytest.mark.parametrize("kind", ["tfds", "tfrecords", "arrays", "mixture"])
+def test_names_and_examples_go_by_their_numbers(kind, cifar10, records):
+    if kind == "mixture":
+        read = combine.mixture(sources=[lambda: numbers(6)] * 2, weights=[1, 1])
+    else:
+        read = make(kind, cifar10, records)
+    every = list(read.examples().as_numpy_iterator())
+    assert source_lib.names(read) == [example["name"] for example in every]
+    chosen = list(source_lib.pick(read, [1, 4, 10]).as_numpy_iterator())
+    for example, number in zip(chosen, [1, 4, 10], strict=True):
+        for key, value in example.items():
+            np.testing.assert_array_equal(value, every[number][key])
+    assert not list(source_lib.pick(read, []))
+
+
+def test_names_of_files_are_known_without_reading_them(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "x.csv").write_text(
+        "image,label,split\na.png,a,s\ngone.png,b,s\n")
+    read = sources.manifest(path=str(tmp_path / "x.csv"), split="s")
+    assert source_lib.names(read) == [
+        f"{tmp_path}/{file}".encode() for file in ("a.png", "gone.png")]
+    with pytest.raises(tf.errors.NotFoundError):
+        list(source_lib.pick(read, [1]))

@@ -12,9 +12,12 @@ from tfvit.data.datasets import walking
 from tfvit.storage import paths
 
 SUFFIXES = walking.SUFFIXES
-_SPLITS = re.compile(  # Words within their names.
-    r"(?<![a-z])(train(ing)?|val(id|idation)?|test(ing)?|dev|eval(uation)?|"
-    r"hold-?out)(?![a-z])")
+_ROLES = {  # Words within the names of splits.
+    "train": r"train(ing)?",
+    "val": r"val(id|idation)?|dev|hold-?out",
+    "test": r"test(ing)?|eval(uation)?",
+}
+_SPLITS = re.compile(rf"(?<![a-z])({'|'.join(_ROLES.values())})(?![a-z])")
 
 
 def find(path: str, split: str, splits: bool | None = None) -> tuple[
@@ -178,6 +181,42 @@ def _alike(path, by_part, class_names):
                 f"{path} has classes whose names differ in case or blanks "
                 f"alone, {', '.join(map(repr, group))}, each in another split: "
                 "rename their folders alike.")
+
+
+def split_folders(path: str, splits: bool | None = None) -> list[str]:
+    """The folders in `path` that `find` takes for splits; [] for classes.
+
+    Raises:
+      ValueError: as find, there may be both.
+    """
+    path, walk = paths.home(path), walking.Walk()
+    inside = walk.folders(path, aliases=True)
+    train = roles(inside, path).get("train")
+    return _splits(walk, path, train, inside, True, splits) if train else []
+
+
+def roles(names: Sequence[str], where: str) -> dict[str, str]:
+    """{"train", "val" or "test": the one of the names of splits for it}.
+
+    Args:
+      names: such as ["training", "valid"]; without a role are left out.
+      where: they are, for errors.
+
+    Raises:
+      ValueError: two have the same role.
+    """
+    found = {}
+    for role, words in _ROLES.items():
+        named = [name for name in names
+                 if re.search(rf"(?<![a-z])({words})(?![a-z])", name.lower())]
+        exact = [name for name in named if name.lower() == role]
+        if len(exact or named) > 1:
+            raise ValueError(
+                f"{where} has {' and '.join(map(repr, exact or named))}: which "
+                f"is for {role}? Rename or move away the others.")
+        if named:
+            found[role] = (exact or named)[0]
+    return found
 
 
 def parse(split: str, knob: str,

@@ -56,6 +56,17 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
     return class_names, files, [number[row[2]] for row in rows], notes
 
 
+def splits(path: str, column: str, delimiter: str | None) -> list[str]:
+    """The values of a table's column of splits; [] where there is no such.
+
+    Raises:
+      ValueError: it is no table.
+    """
+    rows = tables.records(paths.home(path), delimiter, "sources.manifest", [])
+    return sorted({str(row[column]) for _, row in rows
+                   if row.get(column) not in (None, "")})
+
+
 def check_files(path: str, files: Sequence[str], user: str, what: str) -> None:
     """Checks that a table's files can be images, and that the first is there.
 

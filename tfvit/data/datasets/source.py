@@ -23,15 +23,18 @@ class Indexed:
     """
 
     def __init__(self, *, num_examples: int, class_names: Sequence[str],
-                 fetch: Callable, notes: Sequence[str] = ()):
+                 fetch: Callable, notes: Sequence[str] = (),
+                 labels: Sequence[int] | None = None):
         """`fetch` turns an index (int64 []) into an example.
 
         `notes` are sentences on what was left out, or is doubtful, for
-        tools.check_data.
+        tools.check_data; `labels` are those of all examples, where they are
+        known without reading any.
         """
         self.num_examples = num_examples
         self.class_names = tuple(class_names)
         self.notes = tuple(notes)
+        self.labels = labels
         self._fetch = fetch
 
     def shard_size(self, shard_index: int, num_shards: int) -> int:
@@ -58,7 +61,15 @@ class Indexed:
         if seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, pair(seed))
         indices = tf.data.Dataset.from_tensor_slices(order).skip(skip)
-        return indices.map(self._fetch,
+        return self.fetched(indices)
+
+    def fetched(self, indices, key=None) -> tf.data.Dataset:
+        """Reads the examples of these numbers, or of each what `key` names.
+
+        Of a name alone no file is read.
+        """
+        fetch = self._fetch if key is None else lambda i: self._fetch(i)[key]
+        return indices.map(fetch,
                            num_parallel_calls=tf.data.AUTOTUNE,
                            deterministic=True)
 
@@ -71,11 +82,16 @@ class Streamed:
     """
 
     def __init__(self, *, class_names: Sequence[str], read: Callable,
-                 shard_size: Callable, shuffle_buffer: int):
-        """`read` and `shard_size` take (shard_index, num_shards)."""
+                 shard_size: Callable, shuffle_buffer: int,
+                 splits: Sequence[str] = ()):
+        """`read` and `shard_size` take (shard_index, num_shards).
+
+        `splits` are the names of all that the dataset has.
+        """
         self.num_examples = shard_size(0, 1)
         self.class_names = tuple(class_names)
         self.shard_size = shard_size
+        self.splits = tuple(splits)
         self._read = read
         self._shuffle_buffer = shuffle_buffer
 
@@ -92,6 +108,29 @@ class Streamed:
         if seed is not None:
             dataset = _shuffle(dataset, self._shuffle_buffer, pair(seed))
         return dataset.skip(skip)
+
+
+def names(source) -> list[bytes]:
+    """The names of all examples, in the order of their numbers.
+
+    What is no Indexed source is read for it, though not decoded.
+    """
+    if isinstance(source, Indexed):
+        found = source.fetched(tf.data.Dataset.range(source.num_examples),
+                               "name")
+    else:
+        found = source.examples().map(lambda example: example["name"])
+    return list(found.as_numpy_iterator())
+
+
+def pick(source, numbers) -> tf.data.Dataset:
+    """Reads the examples of some numbers, which are in ascending order."""
+    numbers = tf.constant(numbers, tf.int64)
+    if isinstance(source, Indexed):
+        return source.fetched(tf.data.Dataset.from_tensor_slices(numbers))
+    chosen = source.examples().enumerate().filter(
+        lambda number, _: tf.reduce_any(number == numbers))
+    return chosen.map(lambda _, example: example).take(len(numbers))
 
 
 def check_classes(model, source, name):

@@ -92,7 +92,8 @@ def tfds(*,
     return source.Streamed(class_names=wanted.class_names,
                            read=read,
                            shard_size=size,
-                           shuffle_buffer=shuffle_buffer)
+                           shuffle_buffer=shuffle_buffer,
+                           splits=list(builder.info.splits))
 
 
 def folder(*, path: str, split: str,
@@ -277,20 +278,20 @@ def arrays(*, images: np.ndarray, labels: np.ndarray,
 
 def _files(class_names, files, labels, notes=()):
     """Makes a source of image files and class numbers."""
-    count = len(files)
     with tf.device("CPU:0"):
         files = tf.constant([paths.encoded(file) for file in files])
-        labels = tf.constant(labels, tf.int64)
+        numbers = tf.constant(labels, tf.int64)
 
     def fetch(index):
         file = files[index]
-        return {"image": tf.io.read_file(file), "label": labels[index],
+        return {"image": tf.io.read_file(file), "label": numbers[index],
                 "name": file}
 
-    return source.Indexed(num_examples=count,
+    return source.Indexed(num_examples=len(labels),
                           class_names=class_names,
                           fetch=fetch,
-                          notes=notes)
+                          notes=notes,
+                          labels=labels)
 
 
 def _lines(path):

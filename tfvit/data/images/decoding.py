@@ -35,6 +35,8 @@ def decode(records: tf.data.Dataset,
       seed: of random ops.
       skip_corrupt: make zeros of records that fail, with "corrupt" 1, and print
         their names (unless the record says "again").
+      annotate: (record, seed) -> what else to say of an example; the record has
+        its "number", too.
       keep_uint8: leave images as uint8 where ops end in it.
 
     Raises:
@@ -49,7 +51,7 @@ def decode(records: tf.data.Dataset,
             image = tf.cast(image, tf.float32)
         # Of its own: no op has this number.
         return {"images": image, "valid": 1., "corrupt": 0.}, annotate(
-            record, fold_in(seed, len(ops)))
+            {**record, "number": number}, fold_in(seed, len(ops)))
 
     def select(values, annotation):
         return {**{key: values[field] for key, field in fields.items()},

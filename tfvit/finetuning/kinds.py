@@ -1,0 +1,107 @@
+"""What kind of data somebody points at, told by its name and what is there."""
+
+import difflib
+import os
+import re
+
+import tensorflow as tf
+
+from tfvit import config
+from tfvit.data.datasets import tables
+from tfvit.data.datasets import walking
+from tfvit.storage import files
+from tfvit.storage import paths
+
+_NEED_MACROS = ("captions", "folder", "manifest", "vtab")  # Of gin/data.
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+CAPTIONS = ("has captions, not classes: train images and texts together by "
+            "tfvit train --gin_file=gin/lit_captions.gin "
+            "--gin_bindings=\"CAPTIONS = '...'\".")
+_NO_DATA_GIN = ("is TFRecords without the data.gin that tools.to_tfrecords "
+                "writes beside them. Write one as gin/data has them, with "
+                "sources.tfrecords, and give that file.")
+
+
+def of(data):
+    """"folder", "manifest", "gin" or "tfds"; of what is none, raises.
+
+    Raises:
+      ValueError: says what `data` is instead, and what to do.
+    """
+    path = paths.home(data)
+    suffix = os.path.splitext(path.lower())[1]
+    if tf.io.gfile.isdir(path):
+        return _kind_of_folder(data, path)
+    if not tf.io.gfile.exists(path):
+        if known(data):
+            return "gin"
+        if re.fullmatch(r"\w(?!.*://)[\w.:/*-]*", data) and suffix not in (
+                *tables.SUFFIXES, *walking.SUFFIXES, *_ARCHIVES, ".gin"):
+            return "tfds"
+        near = difflib.get_close_matches(
+            os.path.basename(path.rstrip("/")),
+            files.named(os.path.dirname(path.rstrip("/")) or ".", r"[^.].*"), 1)
+        raise ValueError(f"DATA={data} does not exist." +
+                         (f" Did you mean {near[0]!r}?" if near else ""))
+    if suffix in tables.SUFFIXES:
+        return "manifest"
+    if suffix == ".gin":
+        return "gin"
+    if suffix in walking.SUFFIXES + walking.FOREIGN:
+        reason = ("is one image. Give the folder of all of them, with one "
+                  "folder for each class in it.")
+    elif suffix in _ARCHIVES:
+        reason = "is an archive: unpack it, and give the folder."
+    elif suffix == ".npz":
+        reason = ("is no data. To start from these weights: --from=" + data)
+    elif ".tfrecord" in path.lower():
+        reason = _NO_DATA_GIN
+    else:
+        reason = ("is neither a folder of images nor a table of them, "
+                  f"{', '.join(tables.SUFFIXES)}.")
+    raise ValueError(f"DATA={data} {reason}")
+
+
+def _kind_of_folder(data, path):
+    if tf.io.gfile.exists(os.path.join(path, "data.gin")):
+        return "gin"
+    names = files.named(path, r"[^.].*")
+    if not names:
+        raise ValueError(f"DATA={data} is an empty folder.")
+    if any(".tfrecord" in name for name in names):
+        raise ValueError(f"DATA={data} {_NO_DATA_GIN}")
+    if "config.gin" in names:
+        raise ValueError(f"DATA={data} is the directory of a run. To start "
+                         f"from its weights: --from={data}")
+    folders = [name for name in names
+               if tf.io.gfile.isdir(os.path.join(path, name))]
+    if not folders:
+        _complain_of_loose(data, names)
+    return "folder"
+
+
+def _complain_of_loose(data, names):
+    """Raises ValueError: there are files, but no folders."""
+    stems = {os.path.splitext(name)[0] for name in names
+             if name.lower().endswith(walking.SUFFIXES)}
+    listed = [name for name in names if name.lower().endswith(tables.SUFFIXES)]
+    if any(name.endswith(".txt") and name[:-4] in stems for name in names):
+        raise ValueError(f"DATA={data} {CAPTIONS}")
+    if listed:
+        table = os.path.join(data, listed[0])
+        raise ValueError(f"DATA={data} has no folders of classes. If "
+                         f"{listed[0]} names the class of each image, give "
+                         f"that: {table}")
+    raise ValueError(
+        f"DATA={data} has {len(stems)} images and no folders. Sort them into "
+        "one folder for each class, or list them in a table, CSV, with the "
+        "columns image and label.")
+
+
+def known(name):
+    """The file of gin/data that reads the dataset of this name, or None."""
+    file = f"gin/data/{name}.gin"
+    if name not in _NEED_MACROS and os.path.exists(
+            os.path.join(config.ROOT, file)):
+        return file
+    return None
