@@ -1,39 +1,7 @@
-<<<<<<< HEAD
-"""What exports and files of weights note of a model's preprocessing."""
+"""How images reach a finished model: as its run's first evaluator has it."""
 
 import inspect
 import json
-
-import tensorflow as tf
-
-from tfvit import config
-from tfvit.data.images import decoding
-
-
-def record(ops):
-    """Names of ops, all their parameters, and value_range, for JSON."""
-    return {
-        "preprocessing": [decoding.op_name(op) for op in ops],
-        "settings": [_settings(op) for op in ops],
-        "value_range": value_range(ops),
-    }
-
-
-def value_range(ops):
-    """What becomes of 0 and 255, [low, high]; [] where no op says."""
-    return [float(op(tf.constant(value, tf.float32)))
-            for op in ops if decoding.op_name(op) == "value_range"
-            for value in (0, 255)]
-
-
-def _settings(op):
-    parameters = inspect.signature(op).parameters.values()
-    values = {parameter.name: parameter.default for parameter in parameters
-              if parameter.default is not parameter.empty}
-    values.update(config.settings(op))
-    return json.loads(json.dumps(values, default=str))
-=======
-"""How images reach a finished model: as its run's first evaluator has it."""
 
 from absl import logging
 import tensorflow as tf
@@ -90,6 +58,30 @@ def evaluator(exp, model):
                      "gin/recipes/published.gin does.")
 
 
+def record(ops):
+    """Names of ops, all their parameters, and value_range, for JSON."""
+    return {
+        "preprocessing": [decoding.op_name(op) for op in ops],
+        "settings": [_settings(op) for op in ops],
+        "value_range": value_range(ops),
+    }
+
+
+def value_range(ops):
+    """What becomes of 0 and 255, [low, high]; [] where no op says."""
+    return [float(op(tf.constant(value, tf.float32)))
+            for op in ops if decoding.op_name(op) == "value_range"
+            for value in (0, 255)]
+
+
+def _settings(op):
+    parameters = inspect.signature(op).parameters.values()
+    values = {parameter.name: parameter.default for parameter in parameters
+              if parameter.default is not parameter.empty}
+    values.update(config_lib.settings(op))
+    return json.loads(json.dumps(values, default=str))
+
+
 def _labelled(model):
     """A source of one image with a label."""
     return _one(model, [str(i) for i in range(model.output_shape[-1])],
@@ -108,4 +100,3 @@ def _one(model, class_names, label):
             "image": tf.zeros(model.input_shape[1:], tf.uint8),
             "label": label(index), "name": "stand-in"
         })
->>>>>>> main
