@@ -52,7 +52,8 @@ def test_the_file_that_is_written_is_the_one_compared():
     testing.assert_allclose(logits, samples.model()(IMAGES), atol=1e-5)
 
 
-@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("link", [
+    "softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_files_are_run_by_the_names_of_their_outputs(link):
     logits = samples.model()(IMAGES).numpy()
     exps = np.exp(logits)
@@ -71,7 +72,8 @@ def test_files_are_run_by_the_names_of_their_outputs(link):
 
 
 def run_tflite(data):
-    run = tf.lite.Interpreter(model_content=data).get_signature_runner()
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    run = litert.Interpreter(model_content=data).get_signature_runner()
     return run(images=IMAGES)
 
 

@@ -92,7 +92,8 @@ def hub():
     return pytest.importorskip("tensorflow_hub")
 
 
-@pytest.mark.parametrize("reuse", ["logits", "features"])
+@pytest.mark.parametrize("reuse", [
+    "logits", pytest.param("features", marks=pytest.mark.slow)])
 def test_twenty_steps_of_a_layer_of_tensorflow_hub_lower_the_loss(
         hub, paths, reuse):
     layer = hub.KerasLayer(paths[reuse], trainable=True)

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 import dataclasses
 import functools
-import inspect
-import json
 import os
 
 from absl import logging
@@ -61,10 +59,7 @@ class Trained:
     tokenizer: Callable | None = None
 
     def server(self, *, top_k=5, reuse="logits", **options):
-        """A signatures.Server, or lit_signatures.Server, of this model.
-
-        options: see both.
-        """
+        """A signatures.Server or lit_signatures.Server, which have options."""
         if self.tokenizer:
             return lit_server.Server(model=self.model, ops=self.ops,
                                      tokenizer=self.tokenizer, **options)
@@ -79,26 +74,8 @@ class Trained:
             "step": self.step,
             "precision": self.precision,
             "link": self.link,
-            "preprocessing": [decoding.op_name(op) for op in self.ops],
-            "settings": [_settings(op) for op in self.ops],
-            "value_range": _value_range(self.ops),
+            **preprocessing.record(self.ops),
         }
-
-
-def _settings(op):
-    """All parameters of an op but the image, for JSON."""
-    parameters = inspect.signature(op).parameters.values()
-    values = {parameter.name: parameter.default for parameter in parameters
-              if parameter.default is not parameter.empty}
-    values.update(config_lib.settings(op))
-    return json.loads(json.dumps(values, default=str))
-
-
-def _value_range(ops):
-    """What becomes of 0 and 255."""
-    return [float(op(tf.constant(value, tf.float32)))
-            for op in ops if decoding.op_name(op) == "value_range"
-            for value in (0, 255)]
 
 
 def load(where, *, checkpoint="last", labels=None, precision=None,
@@ -175,7 +152,7 @@ def facts(exp, model, workdir):
         for op in ops:
             if decoding.op_name(op) == "decode":
                 known["upright"] = config_lib.settings(op).get("upright", False)
-        known["value_range"] = _value_range([*ops, *exp.device_ops])
+        known["value_range"] = preprocessing.value_range([*ops, *exp.device_ops])
     return {name: value for name, value in known.items()
             if value not in (None, [])}
 

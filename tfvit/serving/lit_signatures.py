@@ -34,7 +34,7 @@ class Server(reusable.Reusable):
                  jit=False, only=()):
         self.image_shape = tuple(model.img.input_shape[1:])
         super().__init__(model=model, call=model.embed_images,
-                         shape=self.image_shape)
+                         shape=self.image_shape, gives="features")
         self._only = tuple(only)
         self.tokenizer = tokenizer  # Holds the vocabulary for the SavedModel.
         self._read = images_lib.Reader(ops, self.image_shape, max_pixels)

@@ -17,9 +17,11 @@ class Reusable(tf.__internal__.tracking.AutoTrackable):
       model: has `variables` and `trainable_variables`.
       call: (images [B, H, W, C] in [-1, 1], training) -> float32 [B, n].
       shape: (H, W, C).
+      gives: what the numbers are, "logits" or "features".
     """
 
-    def __init__(self, *, model, call, shape):
+    def __init__(self, *, model, call, shape, gives):
+        self.gives = gives
         # The variables, not the model: Keras objects would bring along traces
         # of every layer and need tf_keras to load.
         self.variables = list(model.variables)

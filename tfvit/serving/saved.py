@@ -112,6 +112,7 @@ def facts(server):
         "tensorflow": tf.__version__,
         "image_shape": list(server.image_shape),
         "num_classes": getattr(server, "num_classes", None),
+        "call": server.gives,
         "weights_sha256": fingerprint(server.variables),
     }
 
@@ -212,7 +213,10 @@ def readme(record, signatures, model_name):
         ", ".join(record["preprocessing"]) + " (settings: config.gin).",
         f"Probabilities: {probabilities}",
         "A file that cannot be read has its reason in `error`, else \"\"; its "
-        "other outputs are 0, -1 or \"\".", "", "## Signatures"
+        "other outputs are 0, -1 or \"\".",
+        f"In Python, it is a function of images [B, H, W, 3] in [0, 1] that "
+        f"gives {record['call']}; with training=True as in training.", "",
+        "## Signatures"
     ]
     for name, signature in signatures.items():
         lines += ["", f"### {name}"]

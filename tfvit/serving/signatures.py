@@ -53,6 +53,7 @@ class Server(reusable.Reusable):
         which = {"features": 0, "logits": 1}[reuse]
         super().__init__(
             model=model, shape=self.image_shape,
+            gives=reuse if self.num_classes else "features",
             call=lambda images, training: both(images, training=training)[
                 which])
         if self.has_attention:
