@@ -44,7 +44,7 @@ for module, words in json.loads(sys.stdin.read()):
             package, _, part = name.rpartition(".")
             vars(sys.modules[package]).pop(part, None)
             del sys.modules[name]
-    sys.argv, code = ["tfvit " + module.split(".")[1], *words], 0
+    sys.argv, code = ["tfvit " + module.split(".")[-1], *words], 0
     file = lambda: tempfile.TemporaryFile("w+")
     with file() as err, file() as out:
         os.dup2(err.fileno(), 2), os.dup2(out.fileno(), 1)
@@ -63,13 +63,13 @@ for module, words in json.loads(sys.stdin.read()):
 """
 
 
-def run_all(commands, mark="", cwd=ROOT):
+def run_all(commands, mark="", cwd=ROOT, path=""):
     """[(exit code, stdout, stderr, whether TensorFlow is imported)]."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith("TF_")}  # Those of the tests.
     done = subprocess.run(
         [sys.executable, "-c", f"MARK = {mark!r}\n{RUN}"], cwd=cwd,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": f"{ROOT}:{path}"},
         input=json.dumps(commands), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -39,6 +39,7 @@ _JSON = flags.DEFINE_bool("json", False, "Print all of it as JSON.")
 launch.start(__name__)
 
 from tfvit.evaluators import metrics
+from tfvit.storage import places
 from tfvit.storage import spelling
 
 from . import runs as runs_lib
@@ -273,11 +274,11 @@ def main(words):
         picture = io.BytesIO()
         draw(picture, runs)
     if _PNG.value:
-        with open(_PNG.value, "wb") as f:
+        with places.opened(_PNG.value, "wb") as f:
             f.write(picture.getvalue())
     if _HTML.value:
         columns, texts = runs_lib.table(rows)
-        with open(_HTML.value, "w", encoding="utf-8") as f:
+        with places.opened(_HTML.value, "w") as f:
             f.write(page(columns, texts, picture.getvalue()))
 
 

@@ -6,6 +6,8 @@ import os
 import re
 
 from tfvit.evaluators import metrics
+from tfvit.storage import paths
+from tfvit.storage import places
 
 # Settings that change no result, or only where the same data lie.
 _LITTLE = re.compile(
@@ -25,16 +27,17 @@ def find(words):
     """
     runs = []
     for word in words:
-        names = sorted(os.listdir(word)) if os.path.isdir(word) else []
-        inside = [os.path.join(word, name) for name in names
+        inside = [os.path.join(word, name) for name in places.names(word)
                   if not name.startswith(".")]
         found = [folder for folder in [word, *inside]
-                 if os.path.exists(os.path.join(folder, "config.gin"))]
+                 if places.exists(os.path.join(folder, "config.gin"))]
         if not found:
             raise ValueError(f"{word} is no run (there is no config.gin), nor "
                              "a folder of runs.")
         runs += found
-    return list(dict.fromkeys(map(os.path.normpath, runs)))
+    return list(dict.fromkeys(
+        os.path.normpath(run) if paths.is_local(run) else run.rstrip("/")
+        for run in runs))
 
 
 def curves(run):
@@ -45,9 +48,9 @@ def curves(run):
     """
     points = {}
     path = os.path.join(run, "metrics.jsonl")
-    if not os.path.exists(path):
+    if not places.exists(path):
         return points
-    with open(path, encoding="utf-8") as lines:
+    with places.opened(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 continue  # The run is just writing it, or died doing so.
@@ -64,7 +67,7 @@ def curves(run):
 
 def bindings(run):
     """{parameter: text of its value} of config.gin."""
-    with open(os.path.join(run, "config.gin"), encoding="utf-8") as f:
+    with places.opened(os.path.join(run, "config.gin")) as f:
         text = re.sub(r"\\\n\s*", "", f.read())
     return dict(re.findall(r"^([\w./]+) = (.*)$", text, re.MULTILINE))
 
@@ -107,11 +110,9 @@ def rows(runs, best):
         name for config in configs.values() for name in config)
     differing = [name for name in names
                  if len({config.get(name) for config in configs.values()}) > 1]
-    folder = os.path.commonpath([os.path.dirname(os.path.abspath(run))
-                                 for run in runs])
     for run in runs:
         points = curves(run)
-        row = {"run": os.path.relpath(run, folder)}
+        row = {"run": places.relative(run, runs)}
         row |= {name: _pick(name, series, best) for name, series in
                 points.items() if not name.startswith("train/")}
         row["step"] = max((series[-1][0] for series in points.values()),
