@@ -40,8 +40,9 @@ def play():
 
 def changed(words):
     """A command with less to do, on the data of this test."""
-    text = "\0".join(words).replace("/data/", "").replace(
-        "total_steps = 1000", "total_steps = 16").replace("(250,", "(4,")
+    text = re.sub(r"(?<=[\0='])/data/", "", "\0".join(words))
+    text = text.replace("total_steps = 1000", "total_steps = 16")
+    text = text.replace("(250,", "(4,")
     words = text.split("\0")
     bindings = "".join(words)
     if words[0] == "train" and "finetune.gin" not in bindings:

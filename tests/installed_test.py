@@ -1,15 +1,20 @@
 """The package as pip installs it: no checkout, any folder."""
 
 import configparser
+import csv
+import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import sysconfig
 
 import pytest
 
+from tests.finetuning import photos
 from tfvit import config
+from tfvit import launch
 
 ROOT = pathlib.Path(config.ROOT)
 
@@ -40,18 +45,31 @@ def tfvit(tmp_path_factory):
     empty = folder / "empty"
     empty.mkdir()
 
-    def call(*words):
-        return run([venv / "bin" / "tfvit", *words], cwd=empty)
+    def call(*words, **kwargs):
+        return run([venv / "bin" / "tfvit", *words], cwd=empty, **kwargs)
 
+    call.folder = empty
     return call
 
 
-def run(words, **kwargs):
+def run(words, *, until=None, **kwargs):
+    """What a command prints; with `until`, Ctrl-C once a line has that.
+
+    Such a command must have saved, else any must have succeeded.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([str(word) for word in words], env=environment,
-                          capture_output=True, text=True, check=False, **kwargs)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    with subprocess.Popen(
+            [str(word) for word in words], env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs) as process:
+        if until:
+            for line in process.stderr:
+                if until in line:
+                    process.send_signal(signal.SIGINT)
+                    break
+        out, err = process.communicate()
+    assert process.returncode == (launch.PREEMPTED if until else 0), err[-3000:]
+    assert "Traceback" not in err
+    return out
 
 
 @pytest.mark.slow
@@ -66,6 +84,35 @@ def test_an_installed_tfvit_trains_and_evaluates_from_an_empty_folder(tfvit):
     assert '"step": 20' in tfvit("evaluate", "--workdir=runs/digits")
     assert "digits" in tfvit("results", "runs/digits")
     assert "1438 images" in tfvit("check_data", "--gin_file=gin/digits.gin")
+
+
+@pytest.mark.slow
+def test_the_first_hour_with_a_folder_of_photos(tfvit):
+    photos.draw(tfvit.folder / "shapes", 20)
+    photos.draw(tfvit.folder / "new", 2, seed=1)
+    finetune = ("finetune", "shapes", "--model=tiny", "--from=none",
+                "--image_size=16", "--epochs=25", "--out=runs/shapes")
+    assert "54 to train, 6 (10% of each class)" in tfvit(*finetune, "--dry_run")
+    assert not (tfvit.folder / "runs/shapes").exists()
+    tfvit(*finetune, until="Saved the checkpoint of step")
+    assert "tfvit.predict" in tfvit(*finetune)  # What comes next.
+    said = tfvit("evaluate", "--workdir=runs/shapes", "--report=report")
+    values = json.loads(said.splitlines()[-1])
+    assert values["val/examples"] == 6 and values["val/accuracy"] > 0.6
+    assert "data:image/png;base64" in (
+        tfvit.folder / "report/index.html").read_text()
+    with open(tfvit.folder / "report/val/per_class.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert [row["class"] for row in rows] == sorted(photos.CLASSES)
+    assert [row["support"] for row in rows] == ["2"] * 3
+    tfvit("export", "--workdir=runs/shapes", "--out=exports/shapes")
+    answers = [json.loads(line)["classes"]
+               for model in ("runs/shapes", "exports/shapes") for line in
+               tfvit("predict", "new", f"--model={model}", "--json").splitlines()]
+    assert len(answers) == 12
+    for run, export in zip(answers[:6], answers[6:]):
+        assert [c["class"] for c in run] == [c["class"] for c in export]
+        assert run[0]["score"] == pytest.approx(export[0]["score"], abs=1e-5)
 
 
 def test_setup_cfg_lists_every_package():
