@@ -28,8 +28,10 @@ RUN = """
 from __gin__ import dynamic_registration
 include 'gin/models/tiny.gin'
 include 'gin/recipes/published.gin'
+from tfvit.optimize import schedules
 NUM_CLASSES = 10
 IMAGE_SIZE = 32
+schedules.cosine.warmup_steps = 0
 """
 
 
@@ -59,8 +61,15 @@ def test_a_checkpoint_becomes_an_export_that_predicts_the_same(tmp_path):
 
     run("tools.import_jax", f"--gin_file={gin_file}", f"--npz={file}",
         f"--workdir={workdir}")
-    printed = run("tfvit.export", f"--workdir={workdir}", f"--out={out}")
+    printed = run("tfvit.export", f"--workdir={workdir}", f"--out={out}",
+                  "--signatures=serving_default,features,examples",
+                  "--max_pixels=1000000", "--call=features")
     assert f"Wrote {out}/1" in printed and "tensorflow/serving" in printed
+    record = json.loads((out / "1" / "assets" / "export.json").read_text())
+    assert set(record["signatures"]) == {"serving_default", "features",
+                                         "examples"}
+    assert (record["max_pixels"], record["call"]) == (1_000_000, "features")
+    assert record["settings"][0] == {"channels": 3, "upright": True}
     sheet, features = tmp_path / "sheet.png", tmp_path / "features.npy"
     of_run = run("tfvit.predict", images, f"--model={workdir}", "--json",
                  f"--features={features}", f"--sheet={sheet}")
