@@ -28,10 +28,8 @@ RUN = """
 from __gin__ import dynamic_registration
 include 'gin/models/tiny.gin'
 include 'gin/recipes/published.gin'
-from tfvit.optimize import schedules
 NUM_CLASSES = 10
 IMAGE_SIZE = 32
-schedules.cosine.warmup_steps = 0
 """
 
 

@@ -96,6 +96,8 @@ WRONG = [  # (words of the command, what its last line must say)
     (["predict", "a.png", "--modle=x"], "Did you mean --model?"),
     (["predict", "a.png", "--model=x", "--batch_size=many"], "batch_size"),
     (["predict", "a.png"], "--model is required: Directory of a run"),
+    (["finetune", "photos", "--workdir=x"], "Did you mean --out?"),
+    (["evaluate", "--model=runs/x"], "Did you mean --workdir?"),
     (["export", "--out=x", "--format=tflit"], "tflite_float16"),
     (["train"], "--gin_file is required"),
     (["evaluate"], "--workdir is required"),

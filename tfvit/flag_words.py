@@ -17,6 +17,7 @@ from tfvit.storage import spelling
 
 _WIDTH = 80
 _INDENT = 6
+_SAME = [("workdir", "out", "output"), ("model", "workdir")]  # For one thing.
 _HELP = {"--help", "-help", "-h", "-?", "--helpfull", "--helpshort"}
 
 
@@ -123,6 +124,9 @@ def _unknown(name, word):
     known = [name for name in flags.FLAGS if name in ours or
              flags.FLAGS.find_module_defining_flag(name).startswith("tfvit")]
     near = spelling.did_you_mean(name, known, "--{}")
+    for same in (same for group in _SAME if name in group for same in group
+                 if same in ours):
+        return f"There is no flag --{name}. Did you mean --{same}?"
     said = f"There is no flag --{name}."
     if "gin_bindings" in flags.FLAGS:
         settings = settable.functions("experiment")["Experiment"]
