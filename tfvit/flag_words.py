@@ -125,7 +125,7 @@ def _unknown(name, word):
              flags.FLAGS.find_module_defining_flag(name).startswith("tfvit")]
     near = spelling.did_you_mean(name, known, "--{}")
     for same in (same for group in _SAME if name in group for same in group
-                 if same in ours):
+                 if same in known):
         return f"There is no flag --{name}. Did you mean --{same}?"
     said = f"There is no flag --{name}."
     if "gin_bindings" in flags.FLAGS:

@@ -9,7 +9,6 @@ from PIL import Image
 import pytest
 
 from tests import toy
-from tfvit import config
 from tfvit import experiment
 from tfvit import trainer
 from tfvit.engine import build

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from tests import toy
-from tfvit import config
 from tfvit import launch
 from tfvit import trainer
 from tfvit.engine import run_config
