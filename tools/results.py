@@ -260,7 +260,8 @@ def main(words):
     if not words:
         raise app.UsageError("Say which runs: their directories.")
     runs = runs_lib.find(words)
-    rows = list(runs_lib.rows(runs, _BEST.value))
+    rows = list(runs_lib.rows(runs, _BEST.value, [
+        *(_COLUMNS.value or ()), (_SORT.value or "").removeprefix("-")]))
     if _JSON.value:
         print(json.dumps([
             {**row, **dict(zip(("state", "at", "of", "why"),

@@ -103,13 +103,17 @@ def state(run):
             " ".join(noted.get("why", "").split()))
 
 
-def rows(runs, best):
-    """A dict for each run: run, metrics, step, what differs in the configs."""
+def rows(runs, best, also=()):
+    """A dict for each run: run, metrics, step, what differs in the configs.
+
+    And settings called `also`, by their names or the last parts of them.
+    """
     configs = {run: bindings(run) for run in runs}
     names = dict.fromkeys(
         name for config in configs.values() for name in config)
     differing = [name for name in names
-                 if len({config.get(name) for config in configs.values()}) > 1]
+                 if len({config.get(name) for config in configs.values()}) > 1
+                 or {name, name.split(".")[-1]} & set(also)]
     for run in runs:
         points = curves(run)
         row = {"run": places.relative(run, runs)}

@@ -64,6 +64,15 @@ def _fit(tree, reader, *names):
     return fitting, pairs
 
 
+def _reader(prefix):
+    """Of this very checkpoint.
+
+    tf.train.load_checkpoint looks for the newest in it where the file system
+    calls all that names begin with a folder, as ram:// does.
+    """
+    return tf.compat.v1.train.NewCheckpointReader(prefix)
+
+
 def read(choose, prefix):
     """Reads variables, and a Memory, from a checkpoint.
 
@@ -74,7 +83,7 @@ def read(choose, prefix):
       tf.errors.OpError, IndexError, RuntimeError, ValueError: it is damaged.
     """
     with files.plain(prefix) as readable:
-        reader = tf.train.load_checkpoint(readable)
+        reader = _reader(readable)
         tree, pairs = _fit(choose(reader.get_variable_to_shape_map()), reader)
         status = tf.train.Checkpoint(**tree).read(readable)
         # TensorFlow warns of unread slots else.
@@ -100,7 +109,7 @@ class Weights(dict):
         self.path = prefix
         self.patch_grid = None
         with files.plain(prefix) as readable:
-            reader = tf.train.load_checkpoint(readable)
+            reader = _reader(readable)
             keys = sorted(reader.get_variable_to_shape_map())
             for group in ("params", "statistics", "ema"):  # The last counts.
                 for spelled in keys:
@@ -148,7 +157,7 @@ def is_sound(prefix):
     """Whether all of a checkpoint can be read."""
     try:
         with files.plain(prefix) as readable:
-            reader = tf.train.load_checkpoint(readable)
+            reader = _reader(readable)
             for key in reader.get_variable_to_shape_map():
                 reader.get_tensor(key)
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError):
