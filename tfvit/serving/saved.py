@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfvit.data import class_names as class_names_lib
 from tfvit.serving import warmup
 from tfvit.storage import errors
+from tfvit.storage import files
 
 
 def versions(out):
@@ -156,7 +157,7 @@ def _publish(folder, out, step):
     while True:
         target = os.path.join(out, str(next_version(out, step)))
         try:
-            tf.io.gfile.rename(folder, target)
+            files.move(folder, target, last="saved_model.pb")
             return target
         except (tf.errors.AlreadyExistsError,
                 tf.errors.FailedPreconditionError):
