@@ -85,6 +85,7 @@ def bind(*bindings, files=DIGITS):
 
 WRONG = [  # (words of the command, what its last line must say)
     (["finetune"], "Say what to train on"),
+    (["finetune", "/data/x", "--batch=8"], "Did you mean --batch_size?"),
     (["finetune", "/data/x", "--epoch=3"], "no flag --epoch. Did you mean "
      "--epochs?"),
     (["train", *DIGITS, "--batch_size=32"],
@@ -105,6 +106,9 @@ WRONG = [  # (words of the command, what its last line must say)
     (["train", "--gin_file=cifar10"], "Did you mean gin/data/cifar10.gin?"),
     (["train", "--gin_file=gin\\digits.gin"],
      "Write --gin_file=gin/digits.gin."),
+    (["train", "--gin_file=gin"], "--gin_file=gin is a folder. Name a file in "
+     "it, such as gin/augreg.gin."),
+    (["train", "--gin_file=/dev/full"], "is a device or a pipe"),
     (["train", "--gin_file=/nowhere/x.gin"],
      "--gin_file=/nowhere/x.gin does not exist."),
     (bind("total_steps=50"), "write experiment.Experiment.total_steps = 50."),
@@ -122,6 +126,15 @@ WRONG = [  # (words of the command, what its last line must say)
     (bind("NUM_CLASES = 5"), "Did you mean NUM_CLASSES?"),
     (bind("experiment.Experiment.total_steps"), "is no binding: write NAME = "),
     (bind("experiment.Experiment.total_steps = "), "has no value."),
+    (bind("optim.adamw.lr = [1,"), "the bracket [ has no other half."),
+    (bind("optim.adamw.lr = {"), "the bracket { has no other half."),
+    (bind("optim.adamw.lr = (1"), "the bracket ( has no other half."),
+    (bind("optim.adamw.lr = [1)"), "the bracket ) has no other half."),
+    (bind("IMAGE_SIZE = %IMAGE_SIZE"), "IMAGE_SIZE = %IMAGE_SIZE: IMAGE_SIZE "
+     "stands for itself"),
+    (bind("IMAGE_SIZE = %NUM_CLASSES", "NUM_CLASSES = %IMAGE_SIZE"),
+     "NUM_CLASSES = %IMAGE_SIZE, IMAGE_SIZE = %NUM_CLASSES: NUM_CLASSES stand"),
+    (bind("optim.adamw.lr = float('nan')"), "write the value itself"),
     (bind("experiment.Experiment.total_steps = 10*1000"),
      "gin does not calculate"),
     (bind("experiment.Experiment.tf32 = false"),
@@ -267,6 +280,28 @@ def test_a_warm_up_that_is_too_long_is_refused_before_anything_is_built(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("binding, said", [
+    ("experiment.Experiment.total_steps = 99999999999999999999999",
+     "Experiment.total_steps=99999999999999999999999 must be at most "),
+    ("experiment.Experiment.model = 'vit'", "Experiment.model='vit' must be a "
+     "function, @ and its name, such as @vit.vit."),
+    ("experiment.Experiment.evaluators = {'test': 3}",
+     "Experiment.evaluators['test']=3 must be a function"),
+    *((f"optim.adamw.lr = {lr}", f"optim.adamw.lr={said} must be a number "
+       "above 0") for lr, said in (("'abc'", "'abc'"), ("1e999", "inf"),
+                                   ("-1", "-1"), ("0", "0"), ("True", "True"))),
+    ("vit.vit.depth = 'four'", "vit.depth='four' must be a whole number above"),
+    ("vit.vit.width = 'a'", "vit.width='a' must be a whole number above 0"),
+    ("vit.vit.patch_size = 0", "vit.patch_size=0 must be a whole number above "
+     "0, or a pair of them."),
+])
+def test_values_that_cannot_be_meant_are_refused(binding, said):
+    config.parse(["gin/digits.gin"], [binding])
+    with pytest.raises(ValueError, match=re.escape(said)):
+        exp = config.make("tfvit.experiment.Experiment")
+        exp.optimizer(500), exp.model()
+
+
 def test_a_parameter_without_a_value_is_named():
     error = TypeError("from_npz() missing 1 required keyword-only argument: "
                       "'path'\n  In call to configurable 'from_npz'")
@@ -279,7 +314,23 @@ def test_a_parameter_without_a_value_is_named():
 # How commands end.
 
 
+KERAS = """Exception encountered when calling layer "block_0" (type Block).
+
+{}
+
+Call arguments received by layer "block_0" (type Block):
+  \u2022 x=tf.Tensor(shape=(None, 17, 64), dtype=float32)"""
+
+
 @pytest.mark.parametrize("error, code, said", [
+    (ValueError(KERAS.format(KERAS.format("64 must be a multiple of 7."))), 1,
+     "64 must be a multiple of 7."),
+    (TypeError("'<' not supported.\n  In call to configurable 'adamw' (<...>)"),
+     1, "TypeError: '<' not supported (in adamw). --verbose shows where."),
+    (KeyError("x"), 1, "KeyError: 'x'. --verbose shows where."),
+    (AssertionError(), 1, "AssertionError. --verbose shows where."),
+    (RecursionError("deep"), 1,
+     "RecursionError: deep. --verbose shows where."),
     (KeyboardInterrupt(), terminal.INTERRUPTED, "Interrupted."),
     (KeyboardInterrupt("At once."), terminal.INTERRUPTED, "At once."),
     (OSError("No disk."), 1, "No disk."),

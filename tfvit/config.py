@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import re
+import tokenize
 
 import gin
 import tensorflow as tf
@@ -217,7 +218,8 @@ def _naming(what, explain=lambda: None):
     try:
         yield
     except (OSError, SyntaxError, TypeError, ValueError, AttributeError,
-            ImportError, NameError, RuntimeError) as error:
+            ImportError, NameError, RuntimeError,
+            tokenize.TokenError) as error:
         explain()
         raise ValueError(f"Cannot read {what}: {error}") from error
 

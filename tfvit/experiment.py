@@ -8,8 +8,10 @@ from tfvit import config
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
 from tfvit.engine import extension
+from tfvit.engine import gin_text
 from tfvit.engine import run_config
 from tfvit.engine import trust as trust_lib
+from tfvit.engine import values
 from tfvit.engine import writers as writers_lib
 from tfvit.optimize import gradients as gradients_lib
 from tfvit.optimize import objectives
@@ -147,14 +149,7 @@ class Experiment:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("total_steps", "batch_size", "log_every", "eval_every",
-                     "checkpoint_every", "keep_checkpoints", "accum_steps",
-                     "steps_per_call", "max_rollbacks"):
-            value = getattr(self, name)
-            # bool is an int: True would pass as 1.
-            if not isinstance(value, int) or value < 1 or value is True:
-                raise ValueError(f"Experiment.{name}={value!r} must be a whole "
-                                 "number of at least 1.")
+        values.check(self)
         if self.eval_every % self.log_every:
             raise ValueError(
                 f"Experiment.eval_every={self.eval_every} must be a multiple "
@@ -292,9 +287,11 @@ def of_run(workdir, overrides=((), ()), *, trust=False):
       trust: whether its config may name what is not tfvit's own.
 
     Raises:
-      ValueError: it does so and may not; see engine.trust.
+      ValueError: it does so and may not, see engine.trust; or is damaged.
     """
     path, (files, bindings) = config.of(workdir), overrides
+    text = run_config.saved(workdir)
     if not trust:
-        trust_lib.check(run_config.saved(workdir), path)
+        trust_lib.check(text, path)
+    gin_text.check_whole(text, path)
     return from_config([path, *files], bindings)

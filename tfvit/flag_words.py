@@ -128,8 +128,13 @@ def _unknown(name, word):
                  if same in known):
         return f"There is no flag --{name}. Did you mean --{same}?"
     said = f"There is no flag --{name}."
+    settings = settable.functions("experiment")["Experiment"]
+    begun = name.replace("-", "_")
+    meant = [flag for flag in ours if flag.startswith(begun)] + (
+        spelling.near(name, ours))
+    if len(name) > 2 and meant and name not in settings:
+        return f"{said} Did you mean --{meant[0]}?"
     if "gin_bindings" in flags.FLAGS:
-        settings = settable.functions("experiment")["Experiment"]
         found = settable.named(name) or [] if near else settable.named(
             name) or [f"experiment.Experiment.{setting}"
                       for setting in spelling.near(name, settings)]

@@ -15,9 +15,11 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from tfvit import error_words
 from tfvit import flag_words
 from tfvit.engine import binding_words
 from tfvit.engine import file_words
+from tfvit.engine import gin_text
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", [], "Gin file of the run; repeat to add files.")
@@ -84,7 +86,7 @@ def start(name, about=None, *, required=(), words=None, clock=False):
                                 runs=about == "new run")
     except BrokenPipeError:
         _unread()
-    except (ValueError, OSError, app.UsageError) as error:
+    except Exception as error:  # pylint: disable=broad-except
         flags.FLAGS.mark_as_parsed()  # As far as they can be.
         _fail(error)
 
@@ -171,35 +173,25 @@ def _unread():
 
 
 def _fail(error):
-    """Says what went wrong, and ends the process.
-
-    Raises:
-      Exception: the error, if it is not one that is written for the user.
-    """
+    """Says what went wrong, and ends the process."""
     logging.debug("%s", error, exc_info=True)
     if isinstance(error, app.UsageError):
         logging.error("%s (`%s --help` says more.)", error,
                       flag_words.command())
         sys.exit(1)
-    if isinstance(error, (ValueError, OSError, FloatingPointError, MemoryError,
-                          ImportError)):
-        # Gin adds through which configurables the error came.
-        logging.error("%s", str(error).split("\n  In call to conf")[0])
-        sys.exit(DIVERGED if isinstance(error, FloatingPointError) else 1)
-    if isinstance(error, TypeError) and (said := binding_words.unbound(error)):
-        logging.error("%s", said)
-        sys.exit(1)
-    import tensorflow as tf  # It is there: the others come out of it.
+    said = error_words.of(error)
+    if "tensorflow" in sys.modules and not isinstance(error, ValueError):
+        import tensorflow as tf
 
-    from tfvit.engine import loop
-    from tfvit.storage import errors
-    if isinstance(error, loop.Preempted):
-        logging.info("%s", error)
-        sys.exit(PREEMPTED)
-    if isinstance(error, tf.errors.OpError):
-        logging.error("%s", errors.sentence(error))
-        sys.exit(1)
-    raise error
+        from tfvit.engine import loop
+        from tfvit.storage import errors
+        if isinstance(error, loop.Preempted):
+            logging.info("%s", error)
+            sys.exit(PREEMPTED)
+        if isinstance(error, tf.errors.OpError):
+            said = errors.sentence(error)
+    logging.error("%s", said)
+    sys.exit(DIVERGED if isinstance(error, FloatingPointError) else 1)
 
 
 def experiment_from_flags():
@@ -238,8 +230,11 @@ def _setup_new(writes, extends):
     given = _WORKDIR.name in flags.FLAGS and _WORKDIR.value
     workdir = os.path.expanduser(given or os.path.join("runs", stem))
     steps = checkpoint.steps(workdir)
+    saved = run_config.saved(workdir)
+    if steps and saved is not None:
+        gin_text.check_whole(saved, os.path.join(workdir, "config.gin"))
     history, is_new = extension.bindings(
-        text, run_config.saved(workdir), max(steps, default=None), extends)
+        text, saved, max(steps, default=None), extends)
     if history:
         text = _parse_flags(history)
     exp = _experiment()

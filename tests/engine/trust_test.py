@@ -35,22 +35,77 @@ def test_configs_of_our_own_runs_need_no_trust(file):
     ("from tfvit.engine import writers\nwriters.os.system.command = 'x'",
      "writers.os.system"),
     ("from tfvit.engine import lock as l\nexperiment.Experiment.model = @l.os",
-     "@l.os"),
+     "tfvit.engine.lock (imported as l)"),
     ("a/b/writers.json.dumps.obj = 1", "a/b/writers.json.dumps"),
     ("experiment.Experiment.actions = [(1, @x/subprocess.run())]",
      "x/subprocess.run"),
     ("MACRO = @evil.thing", "evil.thing"),
     ("include '/tmp/x.gin'", "include '/tmp/x.gin'"),
     ("experiment.Experiment.model = (\n  @os.\n  getcwd)", "@os"),
+    # What is tfvit's own, and not meant to be configured.
+    ("from tfvit.engine import checkpoint_file\n"
+     "experiment.Experiment.on_nan = @checkpoint_file.tidy_up()\n"
+     "checkpoint_file.tidy_up.folder = 'VICTIM'", "tfvit.engine.checkpoint_f"),
+    ("from tfvit.data import class_names\n"
+     "experiment.Experiment.on_nan = @class_names.write()\n"
+     "class_names.write.path = 'VICTIM/a'\nclass_names.write.names = ['x']",
+     "tfvit.data.class_names"),
+    ("experiment.Experiment.model = @class_names.write", "class_names.write"),
+    ("from tfvit.weights import load\nload.to_npz.path = 'VICTIM/a'\n"
+     "experiment.Experiment.init = @load.to_npz", "load.to_npz"),
+    ("experiment.Experiment.on_nan = @run_config.save()\n"
+     "run_config.save.workdir = 'VICTIM'", "run_config.save"),
+    ("experiment.Experiment.on_nan = @lock.take()\n"
+     "lock.take.workdir = 'VICTIM'", "lock.take"),
+    ("from tfvit.engine import writers\n"
+     "experiment.Experiment.on_nan = @writers.Csv()\n"
+     "writers.Csv.workdir = 'VICTIM'", "writers.Csv.workdir"),
+    ("from tfvit.engine import writers\n"
+     "experiment.Experiment.on_nan = @writers._Lines", "writers._Lines"),
+    ("from tfvit.engine import checkpoint\n"
+     "experiment.Experiment.init = @checkpoint.Checkpoints",
+     "checkpoint.Checkpoints"),
+    # What a reader of lines overlooks.
+    ("import gin\nexperiment.Experiment.on_nan = @gin.parse_config()", "gin"),
+    ("import ginevil", "ginevil"),
+    ("import os as vit\nfrom tfvit.models import vit", "os (imported as vit)"),
+    ("from tfvit.models import mixer as vit\nfrom tfvit.models import vit",
+     "tfvit.models.vit (imported as vit)"),
+    ('A = ["""\n#""", @os.getcwd()]', "'\"\"\""),
+    ('A = ["""a"b""", @os.getcwd(), "x"]', "'\"\"\""),
+    ("A = ['a\\\n#', @os.getcwd()]", '"\'a'),
+    ("A = @ os.getcwd()", "an @ without a name"),
+    ("A = 1  # \x0cimport os", "'\\x0c'"),
 ])
 def test_what_is_not_ours_is_refused_by_name(text, named, tmp_path):
-    path = tmp_path / "config.gin"
-    path.write_text(HEAD + text)
+    path, victim = tmp_path / "config.gin", tmp_path / "victim"
+    victim.mkdir()
+    (victim / "ckpt-1.tmp").write_text("kept")
+    path.write_text(HEAD + text.replace("VICTIM", str(victim)))
     with pytest.raises(ValueError) as error:
         experiment.of_run(str(tmp_path))
     said = str(error.value).replace("says @", "says ")
     assert said.startswith(f"{path} says {named.lstrip('@')}")
     assert said.endswith("add --trust.")
+    assert [file.read_text() for file in victim.iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("content, why", [
+    (b"", "it has no experiment.Experiment.model"),
+    (b"\xff\x00\x93", "it is no text in UTF-8"),
+    (HEAD.encode() + b"a.b.c = [1,", "EOF in multi-line statement"),
+    (HEAD.encode() + b"experiment.Experiment.model =", "it says 'experiment."),
+    (HEAD.encode() + b"experiment.Exper", "it says 'experiment.Exper'"),
+])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_damaged_config_is_told(content, why, trusted, tmp_path):
+    (tmp_path / "config.gin").write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        experiment.of_run(str(tmp_path), trust=trusted)
+    assert str(error.value).startswith(
+        f"{tmp_path}/config.gin is damaged, or is not the config of a run of "
+        f"tfvit.train: {why}")
+
 
 
 def test_a_run_with_an_action_of_ones_own_is_read_if_told_so(tmp_path,

@@ -47,6 +47,7 @@ def check(files, bindings=(), *, whole=False, runs=False):
                 words = f'--gin_bindings="{binding.strip()}"'
                 _check_line(line, words, texts)
                 said[line.split("=")[0].strip()] = words
+    _check_cycles(texts)
     if whole and texts.complete and not any(
             name in _ASKED_BY_NAME for name, _ in texts.statements):
         _check_macros(texts, bindings, files)
@@ -84,6 +85,8 @@ def _check_line(line, said, texts):
 def _check_value(name, value, said):
     if not value:
         raise ValueError(f"{said} has no value.")
+    if bracket := gin_text.unbalanced(value):
+        raise ValueError(f"{said}: the bracket {bracket} has no other half.")
     if _WINDOWS.match(value) and not value.startswith(("r'", 'r"')):
         raw = value.strip("'\"").replace("\\\\", "/").replace("\\", "/")
         if "\\\\" not in value:
@@ -99,9 +102,11 @@ def _check_value(name, value, said):
                          "itself.")
     if value[0] in "'\"":
         raise ValueError(f"{said}: the quotes of {value} do not match.")
+    if re.fullmatch(r"[\w.]+\s*\(.*\)", value, re.DOTALL):
+        raise ValueError(f"{said}: gin calls no functions of Python: write the "
+                         "value itself.")
     raw = value.replace("\\", "/")
-    raise ValueError(f"{said}: a text needs quotes: "
-                     f"{name} = '{raw}'.")
+    raise ValueError(f"{said}: a text needs quotes: {name} = {raw!r}.")
 
 
 def _check_name(name, value, texts, said):
@@ -185,6 +190,26 @@ def _check_macros(texts, bindings, files):
     bound = {name.rsplit("/", 1)[-1] for name, _ in texts.statements}
     if open_ := sorted(used - bound - {COUNTED}):
         raise missing(open_, files)
+
+
+def _check_cycles(texts):
+    """Checks that no macro stands for itself, not even by way of others."""
+    values = {name: value for name, value in texts.statements
+              if re.fullmatch(r"\w+", name)}
+    refers = {name: gin_text.Texts(statements=[(name, value)]).used()
+              for name, value in values.items()}
+    for first in refers:
+        path, seen = [(first, [first])], set()
+        while path:
+            name, way = path.pop()
+            for other in sorted(refers.get(name, ())):
+                if other == first:
+                    raise ValueError(
+                        f"{', '.join(f'{n} = {values[n]}' for n in way)}: "
+                        f"{first} stands for itself; give it a value.")
+                if other not in seen:
+                    seen.add(other)
+                    path.append((other, [*way, other]))
 
 
 def _check_used(texts, said):

@@ -8,10 +8,18 @@ from tfvit.storage import spelling
 
 
 def check(file):
-    """Raises FileNotFoundError where a local file does not exist."""
+    """Raises an OSError where a local file does not exist, or is none."""
     path = os.path.expanduser(file)
     if "://" in path or gin_text.find(path):
         return
+    if os.path.isdir(path):
+        inside = sorted(name for name in os.listdir(path)
+                        if name.endswith(".gin"))
+        way = (f" Name a file in it, such as {os.path.join(file, inside[0])}."
+               if inside else "")
+        raise IsADirectoryError(f"--gin_file={file} is a folder.{way}")
+    if os.path.exists(path):
+        raise OSError(f"--gin_file={file} is a device or a pipe, not a file.")
     said = f"--gin_file={file} does not exist."
     straight = path.replace("\\", "/")
     if straight != path and gin_text.find(straight):

@@ -1,8 +1,10 @@
 """Gin files as texts, read without gin: what they bind, use and import."""
 
 import dataclasses
+import io
 import os
 import re
+import tokenize
 
 from tfvit.engine import former_names
 from tfvit.engine import settable
@@ -43,6 +45,51 @@ class Texts:
 
 def without_strings(text):
     return _STRING.sub("''", text)
+
+
+def tokens(text, path):
+    """Python's tokens of a text, which are gin's.
+
+    Raises:
+      ValueError: it has none, as a file that was cut; the text names `path`.
+    """
+    try:
+        return list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise damaged(path, str(error.args[0])) from error
+
+
+def damaged(path, why):
+    """A ValueError for a config.gin that cannot be what a run has written."""
+    return ValueError(f"{path} is damaged, or is not the config of a run of "
+                      f"tfvit.train: {why.rstrip('.')}.")
+
+
+def check_whole(text, path):
+    """Raises ValueError where a config.gin is empty, cut or no gin at all."""
+    tokens(text, path)
+    texts = Texts()
+    for line in split(former_names.updated(text)):
+        if line.endswith("=") or not line.startswith("include") and (
+                not add(line, texts)):
+            raise damaged(path, f"it says {line[:60]!r}")
+    names = {name for name, _ in texts.statements}
+    required = settable.functions("experiment")["Experiment"].items()
+    for name, default in required:
+        if default is None and not any(
+                set_.endswith(f"Experiment.{name}") for set_ in names):
+            raise damaged(path, f"it has no experiment.Experiment.{name}")
+
+
+def unbalanced(value):
+    """The first bracket of a value that has no other half, or ""."""
+    open_ = []
+    for sign in re.findall(r"[(){}\[\]]", without_strings(value)):
+        if sign in "([{":
+            open_.append(sign)
+        elif not open_ or open_.pop() + sign not in ("()", "[]", "{}"):
+            return sign
+    return open_[0] if open_ else ""
 
 
 def find(file):

@@ -7,6 +7,7 @@ import socket
 from absl import logging
 import tensorflow as tf
 
+from tfvit.engine import gin_text
 from tfvit.engine import run_changes
 from tfvit.storage import errors
 
@@ -41,12 +42,20 @@ def save(config, workdir, *, started, keep=False, extends=False):
 
 
 def saved(workdir):
-    """The config of a run, as text, or None where it has none."""
+    """The config of a run, as text, or None where it has none.
+
+    Raises:
+      ValueError: it is no text.
+    """
     path = os.path.join(workdir, "config.gin")
     if not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as f:
-        return f.read()
+    with tf.io.gfile.GFile(path, "rb") as f:
+        text = f.read()
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise gin_text.damaged(path, "it is no text in UTF-8") from error
 
 
 def renew(config, workdir, step):

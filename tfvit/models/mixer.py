@@ -48,6 +48,9 @@ def mixer(*,
     Raises:
       ValueError: the image is not a whole number of patches.
     """
+    vit.check_sizes("mixer", image_size=image_size, patch_size=patch_size,
+                    width=width, depth=depth, tokens_mlp_dim=tokens_mlp_dim,
+                    channels_mlp_dim=channels_mlp_dim)
     size, patch = vit.pair(image_size), vit.pair(patch_size)
     if size[0] % patch[0] or size[1] % patch[1]:
         raise ValueError(f"mixer.image_size={image_size} must be a multiple of "

@@ -1,5 +1,7 @@
 """Vision Transformer (arXiv 2010.11929), also on top of a ResNet stem."""
 
+import numbers as numbers_lib
+
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -49,7 +51,8 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
 
     Raises:
       ValueError: an unknown classifier or posemb, an image smaller than a
-        patch, a width that the heads do not divide.
+        patch, a width that the heads do not divide,
+        a size that is no whole number above 0.
     """
     if classifier not in CLASSIFIERS:
         raise ValueError(f"vit.classifier={classifier!r} is not one of "
@@ -57,6 +60,8 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
     if posemb not in ("learn", "sincos2d"):
         raise ValueError(
             f"vit.posemb={posemb!r} is not one of learn, sincos2d.")
+    check_sizes("vit", image_size=image_size, patch_size=patch_size,
+                width=width, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim)
     images = tf_keras.Input([*pair(image_size), channels], name="images")
     x = stem(images) if stem else images
     x, grid = _patches(x, patch_size, width, image_size)
@@ -97,6 +102,20 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
 def pair(size):
     """An int as (size, size); a pair as it is."""
     return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def check_sizes(function, **sizes):
+    """Raises ValueError for what is no whole number above 0, or a pair of them
+    where it is an image_size or patch_size; names `function` and the value.
+    """
+    for name, value in sizes.items():
+        pairs = name in ("image_size", "patch_size")
+        numbers = value if pairs and isinstance(
+            value, (list, tuple)) and len(value) == 2 else [value]
+        if any(isinstance(n, bool) or not isinstance(n, numbers_lib.Integral) or
+               n < 1 for n in numbers):
+            raise ValueError(f"{function}.{name}={value!r} must be a whole "
+                             f"number above 0{', or a pair of them' * pairs}.")
 
 
 def sincos2d(grid, width, temperature=10_000.0):

@@ -5,6 +5,8 @@ XLA-compiled function under MirroredStrategy.)
 """
 
 import functools
+import math
+import numbers
 import re
 from typing import Callable, NamedTuple
 
@@ -54,7 +56,7 @@ def sgd(total_steps, *, lr, schedule, momentum=0.9, accumulator="bfloat16"):
             slots["momentum"], tf.float32)
         return value - lr * moment, {"momentum": tf.cast(moment, dtype)}
 
-    return Optimizer(_bind(schedule, lr, total_steps),
+    return Optimizer(_bind("sgd", schedule, lr, total_steps),
                      lambda shape: {"momentum": (shape, dtype)}, update)
 
 
@@ -98,7 +100,7 @@ def adamw(total_steps, *, lr, schedule, weight_decay, beta1=0.9, beta2=0.999,
         "first": (shape, dtype),
         "second": (shape, tf.float32)
     }
-    return Optimizer(_bind(schedule, lr, total_steps), slots, update)
+    return Optimizer(_bind("adamw", schedule, lr, total_steps), slots, update)
 
 
 def adafactor(total_steps, *, lr, schedule, weight_decay, momentum=0.9,
@@ -173,7 +175,7 @@ def adafactor(total_steps, *, lr, schedule, weight_decay, momentum=0.9,
             direction += weight_decay * value
         return value - lr * direction, {"moment": tf.cast(moment, dtype), **new}
 
-    return Optimizer(_bind(schedule, lr, total_steps), slots, update)
+    return Optimizer(_bind("adafactor", schedule, lr, total_steps), slots, update)
 
 
 def _factored(shape, min_size):
@@ -233,7 +235,11 @@ def multipliers(names, pairs):
     return factors
 
 
-def _bind(schedule, lr, total_steps):
+def _bind(name, schedule, lr, total_steps):
+    if (isinstance(lr, bool) or not isinstance(lr, numbers.Real) or
+            not 0 < lr < math.inf):
+        raise ValueError(f"optim.{name}.lr={lr!r} must be a number above 0, "
+                         "and finite.")
     return functools.partial(schedule, base=lr, total_steps=total_steps)
 
 
