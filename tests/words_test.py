@@ -285,6 +285,9 @@ def test_a_warm_up_that_is_too_long_is_refused_before_anything_is_built(
      "Experiment.total_steps=99999999999999999999999 must be at most "),
     ("experiment.Experiment.model = 'vit'", "Experiment.model='vit' must be a "
      "function, @ and its name, such as @vit.vit."),
+    ("experiment.Experiment.writers = 3", "Experiment.writers=3 must be a list"),
+    ("experiment.Experiment.clip_norm = 'a'",
+     "Experiment.clip_norm='a' must be a number above 0."),
     ("experiment.Experiment.evaluators = {'test': 3}",
      "Experiment.evaluators['test']=3 must be a function"),
     *((f"optim.adamw.lr = {lr}", f"optim.adamw.lr={said} must be a number "
@@ -327,6 +330,13 @@ Call arguments received by layer "block_0" (type Block):
      "64 must be a multiple of 7."),
     (TypeError("'<' not supported.\n  In call to configurable 'adamw' (<...>)"),
      1, "TypeError: '<' not supported (in adamw). --verbose shows where."),
+    (TypeError('in user code:\n\n    File "/x/tfvit/optimize/optim.py", line 93, '
+               "in update  *\n        adam += 'a' * value\n\n    TypeError: "
+               "Expected float32."),
+     1, "TypeError: Expected float32 (in optim.update). --verbose shows where."),
+    (ValueError('in user code:\n\n    File "/x/tfvit/a.py", line 9, in f\n\n'
+                "    ValueError: " + KERAS.format("64 is no multiple of 7.")),
+     1, "64 is no multiple of 7."),
     (KeyError("x"), 1, "KeyError: 'x'. --verbose shows where."),
     (AssertionError(), 1, "AssertionError. --verbose shows where."),
     (RecursionError("deep"), 1,

@@ -221,6 +221,8 @@ def _naming(what, explain=lambda: None):
             ImportError, NameError, RuntimeError,
             tokenize.TokenError) as error:
         explain()
+        if isinstance(error, UnicodeDecodeError):
+            raise ValueError(f"{what} is no text in UTF-8.") from error
         raise ValueError(f"Cannot read {what}: {error}") from error
 
 

@@ -6,6 +6,10 @@ from tfvit.engine import binding_words
 
 _KERAS = re.compile(r"Exception encountered when calling [^\n]*\n+|"
                     r"\n+Call arguments received by [\s\S]*")
+# "in user code:", then a line or two for each call, then the message.
+_FRAME = re.compile(r"^ *File \"[^\n]*\", line \d+, in [^\n]*\n(?: +\S[^\n]*\n)?",
+                    re.MULTILINE)
+_PLACE = re.compile(r"[\\/]tfvit[\\/](?:\w+[\\/])*(\w+)\.py\", line \d+, in (\w+)")
 _THROUGH = "\n  In call to conf"
 _OURS = (ValueError, OSError, FloatingPointError, MemoryError, ImportError)
 # Python's own, where no one has written a sentence for the user.
@@ -17,19 +21,25 @@ def of(error: Exception) -> str:
     """
     text = str(error)
     # Gin adds through which configurables the error came.
-    plain = _without_keras(text.split(_THROUGH)[0])
+    plain = _plain(text.split(_THROUGH)[0])
     if isinstance(error, _OURS) and not isinstance(error, _FOREIGN) and plain:
         return plain
     if isinstance(error, TypeError) and (said := binding_words.unbound(error)):
         return said
     where = re.search(r"In call to configurable '([^']*)'", text)
+    places = [".".join(place) for place in _PLACE.findall(text)]
+    name = where[1] if where else places[-1] if places else None
     what = f": {plain.rstrip('.')}" if plain else ""
     return (f"{type(error).__name__}{what}"
-            f"{f' (in {where[1]})' if where else ''}. "
+            f"{f' (in {name})' if name else ''}. "
             "--verbose shows where.")
 
 
-def _without_keras(text):
-    """A message without what Keras adds: the layer, and all its arguments."""
-    return " ".join(_KERAS.sub("", text).split("\n\n")[0].split("\n")).strip(
-        ) if _KERAS.search(text) else text.strip()
+def _plain(text):
+    """A message without what Keras and AutoGraph add: layers, arguments, calls.
+    """
+    if not (_KERAS.search(text) or _FRAME.search(text)):
+        return text.strip()
+    text = _FRAME.split(_KERAS.sub("", text))[-1]
+    text = re.sub(r"^\s*\w+(Error|Exception): ", "", text)
+    return " ".join(text.split())

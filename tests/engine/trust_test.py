@@ -95,6 +95,8 @@ def test_what_is_not_ours_is_refused_by_name(text, named, tmp_path):
     (b"\xff\x00\x93", "it is no text in UTF-8"),
     (HEAD.encode() + b"a.b.c = [1,", "EOF in multi-line statement"),
     (HEAD.encode() + b"experiment.Experiment.model =", "it says 'experiment."),
+    (HEAD.encode() + b"experiment.Experiment.model = @vi", "it "),
+    (HEAD.encode() + b"experiment.Experiment.model = @vit.vi", "it "),
     (HEAD.encode() + b"experiment.Exper", "it says 'experiment.Exper'"),
 ])
 @pytest.mark.parametrize("trusted", [True, False])

@@ -67,9 +67,18 @@ def check(text: str, path: str) -> None:
         module = imports.get(module, settable.modules().get(module, module))
         if (module, function) != ("gin", "macro") and (
                 function not in _names(module)):
+            if _is_cut(name, module, function):
+                raise gin_text.damaged(path, f"it says {name}")
             _refuse(path, f"@{name}")
         if (module, parameter) in _NEVER:
             _refuse(path, f"{name}.{parameter}")
+
+
+def _is_cut(name, module, function):
+    """Whether a name is none of anything, as where a file ends too early."""
+    short = module.rpartition(".")[2]
+    return "." not in name or re.fullmatch(r"\w*", function) and _names(
+        module) and function not in settable.functions(short)
 
 
 def _refuse(path, what):

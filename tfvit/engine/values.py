@@ -1,4 +1,6 @@
-"""Checks of what an Experiment is given: whole numbers, functions."""
+"""Checks of what an Experiment is given: numbers, functions, lists."""
+
+import numbers
 
 _NUMBERS = ("total_steps", "batch_size", "log_every", "eval_every",
             "checkpoint_every", "keep_checkpoints", "accum_steps",
@@ -6,6 +8,8 @@ _NUMBERS = ("total_steps", "batch_size", "log_every", "eval_every",
 _FUNCTIONS = ("model", "train_source", "train_data", "loss", "optimizer",
               "objective", "gradients", "strategy")
 _OR_NONE = ("init", "mix")
+_LISTS = ("actions", "device_ops", "extended", "lr_multipliers", "writers")
+_ABOVE_0 = ("clip_norm", "ema_decay", "max_loss", "loss_scale")  # Or None.
 _MOST = 2**31 - 1  # What TensorFlow's counters and seeds hold.
 
 
@@ -25,6 +29,17 @@ def check(exp):
         if not callable(value) and (value is not None or name in _FUNCTIONS):
             raise ValueError(f"Experiment.{name}={value!r} must be a function, "
                              f"@ and its name{_example(name)}.")
+    for name in _LISTS:
+        value = getattr(exp, name)
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"Experiment.{name}={value!r} must be a list: "
+                             "[...].")
+    for name in _ABOVE_0:
+        value = getattr(exp, name)
+        if not (value is None and name != "loss_scale") and not (
+                isinstance(value, numbers.Real) and value > 0):
+            raise ValueError(f"Experiment.{name}={value!r} must be a number "
+                             "above 0.")
     if not hasattr(exp.evaluators, "items"):
         raise ValueError(f"Experiment.evaluators={exp.evaluators!r} must be "
                          "{'name': @function, ...}.")
