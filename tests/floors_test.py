@@ -8,7 +8,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
     r"engine|evaluators|serving|server|config",
-    r"experiment|trainer|launch|flag_words|error_words|terminal|inference|finetuning",
+    r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
+    r"finetuning",
     r"finetune|train|evaluate|export|predict|serve|benchmark|__main__",
 ]
 DOORS = {

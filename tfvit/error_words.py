@@ -7,9 +7,10 @@ from tfvit.engine import binding_words
 _KERAS = re.compile(r"Exception encountered when calling [^\n]*\n+|"
                     r"\n+Call arguments received by [\s\S]*")
 # "in user code:", then a line or two for each call, then the message.
-_FRAME = re.compile(r"^ *File \"[^\n]*\", line \d+, in [^\n]*\n(?: +\S[^\n]*\n)?",
-                    re.MULTILINE)
-_PLACE = re.compile(r"[\\/]tfvit[\\/](?:\w+[\\/])*(\w+)\.py\", line \d+, in (\w+)")
+_FRAME = re.compile(r"^ *File \"[^\n]*\", line \d+, in [^\n]*\n"
+                    r"(?: +\S[^\n]*\n)?", re.MULTILINE)
+_PLACE = re.compile(r"[\\/]tfvit[\\/](?:\w+[\\/])*(\w+)\.py\", "
+                    r"line \d+, in (\w+)")
 _THROUGH = "\n  In call to conf"
 _OURS = (ValueError, OSError, FloatingPointError, MemoryError, ImportError)
 # Python's own, where no one has written a sentence for the user.

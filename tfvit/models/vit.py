@@ -105,17 +105,19 @@ def pair(size):
 
 
 def check_sizes(function, **sizes):
-    """Raises ValueError for what is no whole number above 0, or a pair of them
-    where it is an image_size or patch_size; names `function` and the value.
+    """Raises ValueError for what is no whole number above 0 (a depth: or 0), or
+    a pair of them (image_size, patch_size); names `function` and the value.
     """
     for name, value in sizes.items():
+        least = int(name != "depth")
         pairs = name in ("image_size", "patch_size")
         numbers = value if pairs and isinstance(
             value, (list, tuple)) and len(value) == 2 else [value]
-        if any(isinstance(n, bool) or not isinstance(n, numbers_lib.Integral) or
-               n < 1 for n in numbers):
+        if any(isinstance(n, bool) or n < least if isinstance(
+                n, numbers_lib.Integral) else True for n in numbers):
             raise ValueError(f"{function}.{name}={value!r} must be a whole "
-                             f"number above 0{', or a pair of them' * pairs}.")
+                             f"number of at least {least}"
+                             f"{', or a pair of them' * pairs}.")
 
 
 def sincos2d(grid, width, temperature=10_000.0):
