@@ -106,15 +106,16 @@ def test_of_equals_the_one_with_the_smaller_loss_is_kept(found, best):
     assert saved[-1] == memory["step"] == best
 
 
-def test_a_finished_run_is_told_and_compiles_nothing(tmp_path, monkeypatch,
-                                                     caplog):
-    exp = dataclasses.replace(EXPERIMENT, total_steps=2,
-                              evaluators={"val": scripted([0.25])})
-    result = trainer.train(exp, tmp_path)
-    monkeypatch.setattr("tfvit.engine.step.TrainStep.trace", None)
+def test_a_finished_run_is_told_and_compiles_nothing(tmp_path, caplog):
     caplog.set_level("INFO")
+    exp = dataclasses.replace(EXPERIMENT, total_steps=4,
+                              evaluators={"val": scripted([0.5, 0.25])})
+    result = trainer.train(exp, tmp_path)
+    assert "Compiling" in caplog.text
+    caplog.clear()
     assert trainer.train(exp, tmp_path) == result == {"val": {"loss": 0.25}}
-    assert (f"{tmp_path} has all its 2 steps already; --extend makes it longer."
+    assert "Compiling" not in caplog.text
+    assert (f"{tmp_path} has all its 4 steps already; --extend makes it longer."
             in caplog.text)
 
 
