@@ -161,7 +161,8 @@ def leave():
     if _interrupts:
         _interrupts.leave()
     sys.stdout.flush()
-    os._exit(_interrupts.code if _interrupts else INTERRUPTED)  # Threads of TensorFlow may not end.
+    # Threads of TensorFlow may not end.
+    os._exit(_interrupts.code if _interrupts else INTERRUPTED)
 
 
 def _hook(kind, error, trace):
