@@ -81,7 +81,7 @@ def test_a_run_leaves_what_any_run_does(run, folder):
         assert (run / name).exists()
     assert (run / "labels.txt").read_text().split() == list(photos.CLASSES)
     # One epoch of 54 images in batches of 8.
-    assert max(metrics(run)) == 7 and checkpoint.steps(str(run)) == [5, 6, 7]
+    assert max(metrics(run)) == 7 and checkpoint.steps(str(run)) == [7]
     assert checkpoint.steps(str(run), best=True)
 
 
@@ -105,8 +105,11 @@ def test_the_same_command_goes_on_and_another_is_refused(run, folder, capsys):
     assert metrics(run) == before
     text = (run / "finetune.gin").read_text()
     with pytest.raises(ValueError, match="(?s)-.*total_steps = 7.*"
-                       r"\+.*total_steps = 14"):
+                       r"\+.*total_steps = 14.*choose a new --out\.\nTo make "
+                       "it longer: python -m tfvit.train .*steps = 14"
+                       ) as error:
         call(folder, *SCRATCH, "--epochs=2", f"--out={run}")
+    assert "add --extend" not in str(error.value)
     assert (run / "finetune.gin").read_text() == text
     capsys.readouterr()
 
@@ -256,11 +259,13 @@ def test_other_data_reaches_the_step(folder, tmp_path, data, capsys):
 
 
 @pytest.mark.slow
-def test_another_run_is_a_start_too(folder, run, tmp_path):
+def test_another_run_is_a_start_too(folder, run, tmp_path, capsys):
     """The classes are the same, and so the head stays, too."""
     call(folder, f"--from={run}", "--epochs=0.1", "--lr=1e-12",
          f"--out={tmp_path}")
     assert checkpoint.steps(str(tmp_path)) == [1]
+    assert rows(capsys.readouterr().out)["model"].startswith(
+        f"that of {run}, ")
     assert config.bound("checkpoint.from_run.reset_head") is False
     before, after = (tf.train.load_checkpoint(
         str(path / "checkpoints" / f"ckpt-{step}"))

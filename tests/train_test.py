@@ -47,7 +47,8 @@ def setup(tmp_path, monkeypatch):
                     f"experiment.Experiment.total_steps = {total_steps}",
                     *bindings])):
             monkeypatch.setattr(launch, flag,
-                                types.SimpleNamespace(value=value))
+                                types.SimpleNamespace(
+                                    name=flag[1:].lower(), value=value))
         exp, _ = launch._setup_new(True, extends)
         run_config.renew(config.text(), workdir, 120)  # As the trainer does.
         return exp.total_steps, exp.extended

@@ -359,7 +359,10 @@ def test_no_error_ends_with_a_trace(error, code, said, monkeypatch, caplog):
 
 
 @pytest.mark.slow
-def test_ctrl_c_before_the_first_step_ends_with_a_line(tmp_path):
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130),
+                                          (signal.SIGTERM, 143)])
+def test_a_signal_before_the_first_step_ends_with_a_line(number, code,
+                                                         tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "tfvit.train", *DIGITS,
          f"--workdir={tmp_path}/run"], cwd=ROOT, stderr=subprocess.PIPE,
@@ -367,9 +370,9 @@ def test_ctrl_c_before_the_first_step_ends_with_a_line(tmp_path):
     for line in process.stderr:
         if "replica" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert said.splitlines()[-1] == (
         "Interrupted before the first step: nothing new was saved.")
     assert "Traceback" not in said

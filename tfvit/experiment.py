@@ -45,8 +45,8 @@ class Experiment:
       checkpoint_every: steps between checkpoints; the last step saves too.
       keep_checkpoints: how many of the newest checkpoints stay on disk.
       best_metric: "evaluator/metric" whose best value decides which checkpoint
-        is kept in checkpoints/best, or None. Of a loss or an error the smallest
-        is the best, else the largest.
+        stays in checkpoints/best, or None. Of a loss or an error the smallest is
+        best, else the largest; of equals that of the smaller "evaluator/loss".
       actions: pairs (steps, () -> action) of what else is to be done at the
         multiples of these steps and at the last one; see engine.actions. Their
         turn is after the evaluation and before the checkpoint.

@@ -91,7 +91,8 @@ def main(words):
             launch.claim(plan.config, plan.out)
         except ValueError as error:  # As this command calls it.
             raise ValueError(
-                str(error).replace("--workdir", "--out")) from error
+                str(error).replace("a new --workdir", "a new --out").replace(
+                    " or add --extend;", ";")) from error
         plan_lib.write(plan)
         trainer.train(plan.exp, plan.out)
         print(_next(plan.out))

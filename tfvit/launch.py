@@ -72,6 +72,7 @@ def start(name, about=None, *, required=(), words=None, clock=False):
     terminal.listen()
     if about in ("new run", "chosen run"):
         terminal.on_interrupt(_NOT_BEGUN)
+        terminal.hear_sigterm()
     terminal.set_up(clock=clock)
     try:
         _words = flag_words.parse((*_SHARED[about], _VERBOSE.name),

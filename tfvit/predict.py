@@ -102,7 +102,9 @@ def main(words):
         _draw(_SHEET.value, files, rows)
     broken = sum(bool(row["error"]) for row in rows)
     if broken:
-        logging.error("%d of %d images could not be used.", broken, len(files))
+        logging.log(
+            logging.ERROR if broken == len(files) else logging.WARNING,
+            "%d of %d images could not be used.", broken, len(files))
     sys.exit(1 if broken == len(files) else 0)
 
 

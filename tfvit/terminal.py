@@ -73,7 +73,7 @@ def _ours(record):
 
 
 class _Interrupts:
-    """Turns Ctrl-C into KeyboardInterrupt, or else ends the process.
+    """Turns signals into KeyboardInterrupt, or else ends the process.
 
     Python hears of a signal when C++ code returns to it, which may take minutes
     in a compiler: a thread ends the process if that takes long.
@@ -81,25 +81,35 @@ class _Interrupts:
 
     def __init__(self, said):
         self.said = said
-        self.came = False
+        self.came = 0  # The signal.
+        self._number = signal.SIGINT  # The last one, before Python hears it.
         self._leaving = threading.Event()
         self._ends, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
-        signal.signal(signal.SIGINT, self._raise)
+        self.hear(signal.SIGINT)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, daemon=True).start()
 
+    def hear(self, number):
+        """Does so for one more signal."""
+        signal.signal(number, self._raise)
+
+    @property
+    def code(self):
+        """The exit code, as shells have it."""
+        return 128 + (self.came or signal.SIGINT)
+
     def _raise(self, number, frame):
-        del number, frame
-        self.came = True
+        del frame
+        self.came = number
         raise KeyboardInterrupt
 
     def _watch(self):
         while True:
-            number = os.read(self._ends, 1)
+            (number,) = os.read(self._ends, 1)
             # Of who has set another handler, that one decides.
-            if number == bytes([signal.SIGINT]) and signal.getsignal(
-                    signal.SIGINT) == self._raise:
+            if signal.getsignal(number) == self._raise:
+                self._number = number
                 if self.came:  # A second one.
                     self._end()
                 threading.Timer(_PATIENCE, self._end).start()
@@ -107,7 +117,7 @@ class _Interrupts:
     def _end(self):
         if not self._leaving.is_set():
             self.leave()
-            os._exit(INTERRUPTED)  # No exception reaches C++ code.
+            os._exit(128 + self._number)  # No exception reaches C++ code.
 
     def leave(self):
         """Says, once, how it ended."""
@@ -135,17 +145,24 @@ def on_interrupt(said):
         _interrupts.said = said
 
 
+def hear_sigterm():
+    """Lets SIGTERM end this process as Ctrl-C does, with the code 143."""
+    if _interrupts:
+        _interrupts.hear(signal.SIGTERM)
+
+
 def interrupted():
-    """Whether Ctrl-C came, whatever exception others have made of it."""
+    """Whether the signal came, whatever exception others have made of it."""
     return bool(_interrupts and _interrupts.came)
 
 
 def leave():
-    """Ends the process after Ctrl-C."""
+    """Ends the process after Ctrl-C, or SIGTERM."""
     if _interrupts:
         _interrupts.leave()
     sys.stdout.flush()
-    os._exit(INTERRUPTED)  # Threads of TensorFlow may not end.
+    # Threads of TensorFlow may not end.
+    os._exit(_interrupts.code if _interrupts else INTERRUPTED)
 
 
 def _hook(kind, error, trace):

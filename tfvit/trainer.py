@@ -98,6 +98,15 @@ def _train(run, workdir, chief):
         run, checkpoints=checkpoints, chief=chief,
         writers=writers.Writers(made if chief else {}),
         any_worker=strategies.any_worker(run.strategy))
+    if restored and training.finished and not loop.left(training, todo):
+        checkpoints.wait()
+        training.writers.close()
+        logging.info(
+            "%s has all its %d steps already; --extend makes it longer."
+            if training.step == exp.total_steps else
+            "%s has ended at step %d already; --extend makes it longer.",
+            workdir, training.step)
+        return nested(training.memory["last"])
     run.train_step.trace(training.iterator)
     actions.check(todo, run)
     if not restored:  # Else the same config passed before; init was not called.
@@ -108,6 +117,8 @@ def _train(run, workdir, chief):
             training.step, "train/batch", decoding.on_device(
                 exp.device_ops,
                 pipeline.preview(run.train_data, run.source, exp.seed)))
+    if chief:
+        lock.begin(workdir)
     try:
         last = loop.run(training, todo)
     except tf.errors.OpError as error:

@@ -121,7 +121,7 @@ def _macros(files):
             "default": "by file" if len(there) > 1 else min(there,
                                                             default=None),
             "about": f"Gives {', '.join(gives.get(name, ['the model']))}.",
-            "of": "A macro: --gin_bindings=\"NAME = value\".",
+            "of": "A macro of the gin files: one value for what it gives.",
         }
 
 
@@ -158,7 +158,8 @@ def details(row):
     yield f"  {row['about']}"
     yield ("  It has to be set." if row["default"] is None else
            f"  Default: {row['default']}")
-    yield f"Of {row['name'].rpartition('.')[0] or 'the gin files'}: {row['of']}"
+    function = row["name"].rpartition(".")[0]
+    yield f"Of {function}: {row['of']}" if function else row["of"]
     value = "..." if row["default"] in (None, "by file") else row["default"]
     yield ""
     yield f"--gin_bindings=\"{row['name']} = {value}\""

@@ -11,6 +11,7 @@ from tfvit.engine import settable
 from tfvit.storage import spelling
 
 ROOT = settable.ROOT
+_FEW = 50  # Names that fit into a sentence.
 
 
 class GinFile:
@@ -75,8 +76,8 @@ def sentence(text):
 
 
 def choose(rows, words, text):
-    """The rows of those names, or else those with all words in their names,
-    or else those with all words in their texts.
+    """The rows of exactly those names, or else those with all words in their
+    names, or else those with all words in their texts.
 
     Args:
       rows: dicts with a "name".
@@ -84,22 +85,24 @@ def choose(rows, words, text):
       text: row -> what more to look in.
 
     Raises:
-      ValueError: there is none; says what is called alike.
+      ValueError: there is none; says what is called alike, or what there is.
     """
-    words = [word.lower() for word in words]
-    called = [row for row in rows if row["name"].lower() in words]
+    called = [row for row in rows if row["name"] in words]
     if len(called) < len(words):  # Not all of them are names.
         called = []
     for where in (lambda row: row["name"], text):
         called = called or [row for row in rows if all(
-            word in where(row).lower() for word in words)]
+            word.lower() in where(row).lower() for word in words)]
     if not called:
         names = {row["name"].rsplit(".", 1)[-1]: row["name"] for row in rows}
         names |= {row["name"]: row["name"] for row in rows}
         near = dict.fromkeys(names[name] for name in
                              spelling.near(" ".join(words), names))
-        raise ValueError(f"Nothing here is called {' '.join(words)!r}." + (
-            f" Did you mean {' or '.join(near)}?" * bool(near)))
+        raise ValueError(f"Nothing here is called {' '.join(words)!r}. " + (
+            f"Did you mean {' or '.join(near)}?" if near else
+            f"There are {', '.join(row['name'] for row in rows)}."
+            if len(rows) <= _FEW else
+            "The same command without a word lists all that there is."))
     return called
 
 

@@ -129,7 +129,7 @@ def choose(rows, metric, little):
     names = dict.fromkeys(name for row in rows for name in row)
     names.pop("run", None)
     chosen = [name for name in names if name not in little and (
-        len(rows) == 1 or name == "step" or
+        len(rows) == 1 or name in ("step", metric) or
         len({str(row.get(name)) for row in rows}) > 1)]
     return sorted(chosen, key=lambda name: name != metric)
 
@@ -232,7 +232,9 @@ def report(runs, rows, metric, *, columns=None, sort=None):
         shown, texts, left = fitted(["", "run", *columns], texts, room)
         yield from tables.aligned(shown, texts, left=(0, 1))
         if len(done) > 1 and top is not None:
-            yield f"* best {metric} of {len(done)} finished runs"
+            equal = sum(row.get(metric) == top for row in done)
+            yield (f"* best {metric} of {len(done)} finished runs" +
+                   f" ({equal} equal)" * (equal > 1))
         if left:
             yield from textwrap.wrap(
                 f"Left out, for the width of the terminal: {', '.join(left)} "

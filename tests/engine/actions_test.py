@@ -85,6 +85,40 @@ def test_an_evaluation_of_other_data_than_before_is_told(caplog):
     assert "val/examples is 12, and was 13" in caplog.text
 
 
+@pytest.mark.parametrize("found, best", [
+    ([(1.0, 2.0), (0.9, 0.1), (1.0, 0.5), (1.0, 0.7)], 3),
+    ([(0.5, 1.0), (0.6, 9.0), (0.6, 9.0)], 2),
+    ([(1.0, None), (1.0, 0.5)], 1)])
+def test_of_equals_the_one_with_the_smaller_loss_is_kept(found, best):
+    memory, saved = {}, []
+    training = types.SimpleNamespace(
+        values={}, measured={}, memory={},
+        writers=types.SimpleNamespace(positions=dict),
+        checkpoints=types.SimpleNamespace(save_best=lambda: saved.append(
+            training.step)))
+    for training.step, values in enumerate(found, 1):
+        for name, value in zip(("val/accuracy", "val/loss"), values):
+            if value is not None:
+                training.values[name] = value
+                training.measured[name] = training.step
+        actions.keep_best(training, memory, metric="val/accuracy")
+        memory = json.loads(json.dumps(memory))  # As a checkpoint holds it.
+    assert saved[-1] == memory["step"] == best
+
+
+def test_a_finished_run_is_told_and_compiles_nothing(tmp_path, caplog):
+    caplog.set_level("INFO")
+    exp = dataclasses.replace(EXPERIMENT, total_steps=4,
+                              evaluators={"val": scripted([0.5, 0.25])})
+    result = trainer.train(exp, tmp_path)
+    assert "Compiling" in caplog.text
+    caplog.clear()
+    assert trainer.train(exp, tmp_path) == result == {"val": {"loss": 0.25}}
+    assert "Compiling" not in caplog.text
+    assert (f"{tmp_path} has all its 4 steps already; --extend makes it longer."
+            in caplog.text)
+
+
 def assert_nothing_is_left(exp, workdir, result):
     """A finished run, started again, evaluates and writes nothing."""
     before = (workdir / "metrics.jsonl").read_text()

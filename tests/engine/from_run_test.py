@@ -134,3 +134,19 @@ def test_a_damaged_last_checkpoint_is_passed_over(workdir, tmp_path, caplog):
     data.write_bytes(data.read_bytes()[:1000])
     assert checkpoint.weights_of(str(tmp_path / "run")).path.endswith("ckpt-20")
     assert "Cannot read the checkpoint" in caplog.text
+
+
+def test_the_only_one_is_said_once_with_the_best_as_a_way_out(
+        workdir, tmp_path, caplog):
+    shutil.copytree(workdir, tmp_path / "run")
+    for step in (10, 20):
+        for file in (tmp_path / "run/checkpoints").glob(f"ckpt-{step}.*"):
+            file.unlink()
+    data = tmp_path / "run/checkpoints/ckpt-30.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="None of the 1 checkpoints in .*The "
+                       "best, of step 20, is there, too: --checkpoint=best."
+                       ) as error:
+        checkpoint.weights_of(str(tmp_path / "run"))
+    assert "{{" not in str(error.value) and not caplog.text
+    checkpoint.weights_of(str(tmp_path / "run"), "best")

@@ -132,5 +132,13 @@ def test_the_file_says_how_it_ended(error, expected, tmp_path):
     noted = json.loads((tmp_path / ".lock").read_text())
     assert (noted["ended"], noted["why"]) == expected
     assert noted["pid"] == os.getpid()
-    with lock.held(tmp_path):  # Of the run that goes on, nothing is known yet.
+    with contextlib.suppress(ValueError), lock.held(tmp_path):
+        raise ValueError("This run's config differs.")
+    kept = json.loads((tmp_path / ".lock").read_text())
+    assert (kept["ended"], kept["why"]) == expected
+    with contextlib.suppress(ValueError), lock.held(tmp_path):
+        lock.begin(tmp_path)  # Of the run that goes on, nothing is known yet.
         assert "ended" not in json.loads((tmp_path / ".lock").read_text())
+        raise ValueError("late")
+    kept = json.loads((tmp_path / ".lock").read_text())
+    assert (kept["ended"], kept["why"]) == ("ValueError", "late")

@@ -85,6 +85,23 @@ def test_extending_changes_the_length_and_nothing_that_was_learned():
                           "run/config.gin", extends=True)
 
 
+def test_a_run_that_is_only_longer_is_told_how():
+    old = OLD.replace("%STEPS", "100")
+    new = old.replace("total_steps = 100", "total_steps = 310")
+    new = new.replace("warmup_steps = 5", "warmup_steps = 31")
+    with pytest.raises(ValueError) as error:
+        run_changes.check(old, new, "a run/config.gin")
+    assert str(error.value).endswith(
+        "To make it longer: python -m tfvit.train --gin_file='a run/config.gin'"
+        " --workdir='a run' --extend=stretch "
+        '--gin_bindings="experiment.Experiment.total_steps = 310"')
+    for text in (new.replace("img/", "txt/"),
+                 new.replace("steps = 310", "steps = 31")):
+        with pytest.raises(ValueError) as error:
+            run_changes.check(old, text, "run/config.gin")
+        assert "longer" not in str(error.value)
+
+
 @pytest.mark.parametrize("file, bindings, expected", [
     ("gin/folder.gin", ["FOLDER = '/data/a'", "NUM_CLASSES = 3"],
      {"FOLDER": "'/data/a'"}),

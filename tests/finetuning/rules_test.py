@@ -78,6 +78,14 @@ def test_the_grid_is_the_papers_at_their_batch():
 @pytest.mark.parametrize("steps", [1, 2, 7, 10, 33, 500, 1_500, 2_500, 20_000,
                                    112_604])
 def test_cadences_fit_each_other_and_the_run(steps):
-    log, evaluate = rules.cadences(steps)
+    log, evaluate = rules.cadences(steps, epoch=0.5)
     assert evaluate % log == 0 and 1 <= log <= 50
     assert min(steps, 10) <= -(-steps // evaluate) <= 25
+
+
+@pytest.mark.parametrize("steps, epoch, expected", [
+    (7, 6.75, (1, 7)), (27, 13.6, (2, 14)), (100, 41, (5, 45)),
+    (500, 15.6, (25, 50)), (20_000, 2502.2, (50, 2550)),
+    (2_500, 97.6, (50, 200))])
+def test_an_epoch_has_at_most_one_evaluation(steps, epoch, expected):
+    assert rules.cadences(steps, epoch) == expected

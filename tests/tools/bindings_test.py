@@ -125,6 +125,17 @@ def test_the_tables_of_exceptions_name_what_there_is():
         assert any(row.startswith(start) for row in every), start
 
 
+def test_a_word_chooses_all_names_and_a_macro_explains_itself(rows):
+    found = {row["name"] for row in listing.choose(
+        list(rows.values()), ["lr"], lambda row: row["name"])}
+    assert {"LR", "optim.sgd.lr", "optim.adamw.lr"} <= found
+    text = "\n".join(bindings.details(rows["LR"]))
+    assert "A macro of the gin files" in text and "Of " not in text
+    assert text.count("--gin_bindings") == 1
+    assert "Of optim.sgd: " in "\n".join(bindings.details(
+        rows["optim.sgd.lr"]))
+
+
 @pytest.mark.parametrize("word, meant", [
     ("totl_steps", "experiment.Experiment.total_steps"),
     ("optim.sgd.lrr", "optim.sgd.lr"),

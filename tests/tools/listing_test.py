@@ -114,15 +114,24 @@ def test_without_a_terminal_nothing_is_cut(monkeypatch):
 
 
 @pytest.mark.parametrize("words, names", [
-    (["b16"], ["b16"]), (["B16"], ["b16"]), (["mix", "s"], ["mixer_s8"]),
+    (["b16"], ["b16"]), (["B16"], ["b16"]), (["lr"], ["LR", "sgd.lr"]),
+    (["LR"], ["LR"]), (["mix", "s"], ["mixer_s8"]),
     (["r_ti16", "b16"], ["b16", "r_ti16"]),
     (["16"], ["b16", "r_ti16"]), (["two", "words"], ["r_ti16"]), ([], None)])
 def test_words_choose(words, names):
     rows = [{"name": "b16", "text": "x"}, {"name": "mixer_s8", "text": "y"},
-            {"name": "r_ti16", "text": "words, two of them"}]
+            {"name": "r_ti16", "text": "words, two of them"},
+            {"name": "LR", "text": ""}, {"name": "sgd.lr", "text": ""}]
     found = [row["name"] for row in listing.choose(
         rows, words, lambda row: f"{row['name']} {row['text']}")]
     assert found == (names or [row["name"] for row in rows])
+
+
+def test_without_such_a_name_there_is_a_way_on():
+    rows = [{"name": f"m{i}"} for i in range(3)]
+    for many, said in (rows, "There are m0, m1, m2"), (rows * 20, "lists all"):
+        with pytest.raises(ValueError, match=f"called 'nosuch'. .*{said}"):
+            listing.choose(many, ["nosuch"], lambda row: row["name"])
 
 
 @pytest.mark.parametrize("module", [data, recipes])

@@ -110,6 +110,16 @@ def test_metrics_come_first_and_what_says_little_is_left_out(runs):
     assert lines[3] == "* best test/accuracy of 2 finished runs"
 
 
+def test_equals_are_all_the_best_and_what_decides_is_shown(tmp_path):
+    for name, lr in ("a", 0.1), ("b", 0.3):
+        make(tmp_path, name, lr=lr, values=[2.0, 4.0])
+    lines = printed(tmp_path)
+    assert lines[0].split() == ["run", "test/accuracy", "step", "lr"]
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["*", "a", "1"], ["*", "b", "1"]]
+    assert lines[3] == "* best test/accuracy of 2 finished runs (2 equal)"
+
+
 def test_one_run_shows_all_its_metrics(runs):
     lines = printed(runs / "a")
     assert lines[0].split() == ["run", "test/accuracy", "test/loss",

@@ -97,11 +97,21 @@ def evaluate(training, memory, *, only):
 
 
 def keep_best(training, memory, *, metric):
-    """Saves best/ckpt-STEP if the metric is better than ever before."""
+    """Saves best/ckpt-STEP if the metric is better than ever before.
+
+    Or as good with a smaller loss: of few images many are right early.
+    """
     value = _new(training, metric, "Experiment.best_metric", training.step - 1)
-    if value is not None and metrics.is_better(metric, value,
-                                               memory.get("value")):
-        memory.update(value=value, step=training.step)
+    if value is None:
+        return
+    name = f"{metric.split('/')[0]}/loss"
+    loss = (training.values[name] if training.measured.get(name) ==
+            training.measured[metric] else None)
+    if metrics.is_better(metric, value, memory.get("value")) or (
+            value == memory.get("value") and None not in (
+                loss, memory.get("loss")) and
+            metrics.is_better(name, loss, memory["loss"])):
+        memory.update(value=value, loss=loss, step=training.step)
         training.memory["writers"] = training.writers.positions()
         training.checkpoints.save_best()
         logging.info("Best %s so far: %.5g at step %d.", metric, value,

@@ -41,7 +41,7 @@ def _read(read, workdir, candidates):
     Raises:
       ValueError: there are candidates, and none is sound.
     """
-    for step, best in candidates:
+    for number, (step, best) in enumerate(candidates, 1):
         prefix = _prefix(workdir, step, best)
         try:
             read(prefix)
@@ -49,8 +49,9 @@ def _read(read, workdir, candidates):
         # A short file is an IndexError, a torn index a RuntimeError.
         except (tf.errors.OpError, IndexError, RuntimeError,
                 ValueError) as error:
-            reason = str(error).splitlines()[0]
-            logging.error("Cannot read the checkpoint %s: %s", prefix, reason)
+            reason = errors.reason(error).strip().splitlines()[0]
+            if number < len(candidates):  # Else it is said at the end.
+                logging.error("Cannot read the checkpoint %s: %s", prefix, reason)
         except AssertionError as error:
             raise ValueError(f"The checkpoint {prefix} is of another model: "
                              f"{error}") from error
@@ -65,7 +66,11 @@ def _read(read, workdir, candidates):
 def _others(workdir, candidates):
     """What there is beside checkpoints that cannot be read."""
     left = [step for step in steps(workdir) if (step, False) not in candidates]
-    return f" There are steps {left}, too: choose one, or 'last'." * bool(left)
+    best = [step for step in steps(workdir, best=True)
+            if (step, True) not in candidates]
+    return (f" There are steps {left}, too: choose one, or 'last'."
+            * bool(left) + f" The best, of step {max(best, default=0)}, is "
+            "there, too: --checkpoint=best." * bool(best))
 
 
 class Checkpoints:

@@ -18,6 +18,7 @@ from tfvit.storage import errors
 
 _PATIENCE = 5.0  # Seconds: one that was killed may take a while to end.
 _PAUSE = 0.1
+_END = ("ended", "why")  # What the file says of a process that is gone.
 _held = {}  # Real path of a workdir -> open file.
 
 
@@ -53,7 +54,8 @@ def held(workdir):
     """Inside, this process has the lock of a workdir.
 
     The file says afterwards how that ended: "ended" is "finished" or the kind
-    of the error, "why" its text.
+    of the error, "why" its text. What it says of the process before stays if
+    this one fails before it calls `begin`.
     """
     new = take(workdir)
     place = os.path.realpath(workdir)
@@ -61,23 +63,43 @@ def held(workdir):
         yield
         _note(place, "finished", "")
     except BaseException as error:
-        _note(place, type(error).__name__, str(error))
+        if "ended" not in _noted(_held.get(place)):
+            _note(place, type(error).__name__, str(error))
         raise
     finally:
         if new:
             _held.pop(place).close()
 
 
+def begin(workdir):
+    """Forgets how the process before ended: this one trains."""
+    file = _held.get(os.path.realpath(workdir))
+    _write(file, {name: value for name, value in _noted(file).items()
+                  if name not in _END})
+
+
 def _note(place, ended, why):
     file = _held.get(place)
+    _write(file, {**_noted(file), "ended": ended, "why": why})
+
+
+def _noted(file):
+    """What the file, or None, says; {} if that is nothing."""
     if file is None:  # Of a bucket.
-        return
-    with contextlib.suppress(OSError, ValueError):  # It is not worth a run.
+        return {}
+    with contextlib.suppress(OSError, ValueError):
         file.seek(0)
-        owner = json.load(file)
-        file.truncate(0)
-        json.dump({**owner, "ended": ended, "why": why}, file)
-        file.flush()
+        noted = json.load(file)
+        return noted if isinstance(noted, dict) else {}
+    return {}
+
+
+def _write(file, noted):
+    if file is not None:
+        with contextlib.suppress(OSError):  # It is not worth a run.
+            file.truncate(0)
+            json.dump(noted, file)
+            file.flush()
 
 
 def _lock(file, workdir):
@@ -96,10 +118,10 @@ def _lock(file, workdir):
         except OSError as error:
             _unlocked(workdir, f"its file system has no locks: {error}")
             return
-    file.truncate(0)
-    json.dump({"host": socket.gethostname(), "pid": os.getpid(),
-               "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}, file)
-    file.flush()
+    before = _noted(file)
+    _write(file, {"host": socket.gethostname(), "pid": os.getpid(),
+                  "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+                  **{name: before[name] for name in _END if name in before}})
 
 
 def _owner(file):

@@ -204,6 +204,13 @@ def _upgrade(memory):
         memory["actions"]["keep_best"] = memory.pop("best")
 
 
+def left(training, actions):
+    """Whether the last step of a run still lacks an action, or its save."""
+    done = training.memory["done"]
+    return training.checkpoints.saved != training.step or any(
+        done.get(every.name, 0) < training.step for every in actions)
+
+
 def run(training, actions):
     """Trains to the last step; returns {"evaluator/metric": newest value}.
 
@@ -257,6 +264,7 @@ def run(training, actions):
             training.roll_back(problem)
             return False
 
+    training.clock.begin()
     with training.stop_signal.listening():
         try:
             if exp.on_nan == "rollback" and checkpoints.saved is None:

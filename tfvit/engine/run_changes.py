@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable, Mapping
 import os
 import re
+import shlex
 
 from tfvit.engine import former_names
 
@@ -16,6 +17,8 @@ _ANYTIME = re.compile(r".*\.skip_corrupt")  # Told to runs that stop there.
 _LONGER = re.compile(  # What the steps so far do not depend on.
     r"experiment\.Experiment\.(total_steps|extended|\w+_every|"
     r"keep_checkpoints|actions|writers)|(.*/)?(actions|writers)\.\w+\.\w+")
+_TOTAL = "experiment.Experiment.total_steps"
+_WARMUP = re.compile(r"(.*/)?schedules\.\w+\.warmup_steps")  # Goes with it.
 _PLACE = re.compile(r"(?:.*/)?(\w+)\.\w+\.(?:path|root|pattern|vocab|\w+_dir|"
                     r"\w+_file)")
 _DATA = ("sources", "captions")
@@ -88,13 +91,28 @@ def check(saved: str, new: str, path: str, *, extends: bool = False) -> dict:
                            for name, pair in refused.items()):
         ways.append("add --extend")
     folder = os.path.dirname(path)
+    longer = "" if extends else _longer(refused, {**old, **now}, folder)
     raise ValueError(
         f"This run's config differs from the one in {path} (-):\n" +
         "\n".join(lines) + f"\nTo continue that run, {' or '.join(ways)}; to "
         "start another one, choose a new --workdir" + (
             ": with experiment.Experiment.init = @checkpoint.from_run and "
             f"checkpoint.from_run.path = {folder!r} it begins with these "
-            "weights." if extends else "."))
+            "weights." if extends else ".") + longer)
+
+
+def _longer(refused, found, folder):
+    """How to make a run longer, if that is all that the changes mean."""
+    before, after = (int(said) if said and re.fullmatch(r"[\d_]+", said) else 0
+                     for said in refused.get(_TOTAL, (None, None)))
+    if not before < after or not all(
+            _WARMUP.fullmatch(name) or _may_change(name, pair, found, True)
+            for name, pair in refused.items()):
+        return ""
+    config = shlex.quote(os.path.join(folder, "config.gin"))
+    return (f"\nTo make it longer: python -m tfvit.train --gin_file={config} "
+            f"--workdir={shlex.quote(folder)} --extend=stretch "
+            f'--gin_bindings="{_TOTAL} = {after}"')
 
 
 def _may_change(name, pair, found, extends):

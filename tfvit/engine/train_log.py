@@ -10,9 +10,15 @@ class Throughput:
     """Examples per second of training alone, and the time that is left."""
 
     def __init__(self):
+        self._began = time.monotonic()
+        self._all = 0  # Examples, those of no known time too.
         self._since = None
         self._examples = 0
         self._seconds = 0.0
+
+    def begin(self):
+        """Starts the clock of the whole, which no pause stops."""
+        self._began, self._all = time.monotonic(), 0
 
     def pause(self):
         """Stops the clock, for evaluation and saving."""
@@ -27,6 +33,7 @@ class Throughput:
         start is not known, are not part of the rate.
         """
         now = time.monotonic()
+        self._all += examples
         if self._since is not None:
             self._seconds += now - self._since
             self._examples += examples
@@ -35,6 +42,10 @@ class Throughput:
     def rate(self):
         """Examples per second so far; 0.0 before there is a measurement."""
         return self._examples / self._seconds if self._seconds else 0.0
+
+    def left(self, examples):
+        """Seconds that so many more take, with all that is done between."""
+        return (time.monotonic() - self._began) * examples / max(self._all, 1)
 
 
 _COUNTS = ("skipped", "skipped_updates")
@@ -121,12 +132,12 @@ class Window:
         return values
 
 
-def line(step, total_steps, values, rate, batch_size):
-    """One line for people: step, percent, metrics, img/s, time left."""
+def line(step, total_steps, values, rate, seconds):
+    """One line for people: step, percent, metrics, img/s, seconds left."""
     parts = [f"step {step}/{total_steps} {100 * step / total_steps:.1f}%"]
     parts += [f"{k.split('/')[-1]} {v:.4g}" for k, v in values.items()]
     if rate:
-        seconds = int((total_steps - step) * batch_size / rate)
+        seconds = int(seconds)
         parts.append(f"{rate:.1f} img/s")
         parts.append(f"ETA {seconds // 3600}:{seconds // 60 % 60:02}:"
                      f"{seconds % 60:02}")
@@ -156,8 +167,9 @@ def log(training, memory):
     if "rollbacks" in training.memory:
         values["train/rollbacks"] = len(training.memory["rollbacks"])
     rate = training.clock.rate()
-    logging.info(line(training.step, training.total_steps, values,
-                                  rate, run.exp.batch_size))
+    left = (training.total_steps - training.step) * run.exp.batch_size
+    logging.info(line(training.step, training.total_steps, values, rate,
+                      training.clock.left(left)))
     if rate:
         values["train/img_per_s"] = rate
     training.report(values)

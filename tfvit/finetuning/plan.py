@@ -120,8 +120,9 @@ class Plan:
     def _lines(self):
         """The lines of the gin file, after what it includes."""
         wishes, chosen = self.wishes, self.settings
-        log_every, eval_every = rules.cadences(chosen.total_steps)
         train = self.data.sizes["train"]
+        log_every, eval_every = rules.cadences(chosen.total_steps,
+                                               train / chosen.batch_size)
         yield "# The data."
         yield from self.data.lines
         yield f"NUM_CLASSES = {len(self.data.class_names)}"
@@ -153,7 +154,8 @@ class Plan:
                             "seed": wishes.seed}.items():
             if value is not None:
                 yield f"experiment.Experiment.{name} = {value!r}"
-        yield "\n# Ten evaluations or so; the best checkpoint is kept."
+        yield ("\n# Ten evaluations or so, at most one an epoch; the best "
+               "checkpoint is kept.")
         yield f"experiment.Experiment.log_every = {log_every}"
         yield f"experiment.Experiment.eval_every = {eval_every}"
         yield f"experiment.Experiment.checkpoint_every = {eval_every}"

@@ -25,6 +25,7 @@ _SCRATCH_WARMUP = 10_000
 _SCRATCH_GRID = (3e-4, 1e-3, 3e-3)
 # A few images want small batches: an epoch is at least so many updates.
 _UPDATES, _SMALLEST = 10, 8
+_LOGS = (50, 25, 20, 10, 5, 2, 1)  # Updates between lines.
 
 
 class Settings(NamedTuple):
@@ -121,15 +122,23 @@ def grid(chosen, paper, *, scratch=False, linear_probe=False):
     return [float(f"{rate * scale:.3g}") for rate in paper]
 
 
-def cadences(total_steps):
-    """(log_every, eval_every): round numbers, ten evaluations or so.
+def cadences(total_steps, epoch):
+    """(log_every, eval_every): ten evaluations or so, at most one an epoch.
 
     The second is a multiple of the first, which is 50 at most.
+
+    Args:
+      total_steps: updates in all.
+      epoch: updates that see each image once, not always a whole number.
     """
     evaluate = _round(total_steps / 10)
-    log = next(n for n in (50, 25, 20, 10, 5, 2, 1)
-               if n == 1 or (2 * n <= evaluate and evaluate % n == 0))
-    return log, evaluate
+    if evaluate >= epoch:
+        log = next(n for n in _LOGS if n == 1 or (
+            2 * n <= evaluate and evaluate % n == 0))
+        return log, evaluate
+    # An epoch and no more than a fifth of it.
+    log = next(n for n in _LOGS if n == 1 or 5 * n <= epoch)
+    return log, math.ceil(epoch / log) * log
 
 
 def _round(number):

@@ -226,7 +226,7 @@ def _with_weights(stem, what, lines, path, size):
         if os.path.exists(path):
             path = os.path.abspath(path)
         lines.append(f"load.from_npz.path = {path!r}")
-    return Start(name=stem or "its model", what=what, lines=tuple(lines),
+    return Start(name=stem or f"that of {path}", what=what, lines=tuple(lines),
                  image_size=size, includes=_includes(stem, recipe))
 
 
@@ -265,7 +265,7 @@ def _from_run(run, stem):
     lines += ["experiment.Experiment.init = @checkpoint.from_run",
               f"checkpoint.from_run.path = {_absolute(run)!r}"]
     labels = os.path.join(run, "labels.txt")
-    return Start(name=stem or "its model",
+    return Start(name=stem or f"that of {run}",
                  what=f"the last checkpoint of {run}",
                  lines=tuple(lines), image_size=size,
                  class_names=tuple(class_names.read(labels)) if
