@@ -21,8 +21,9 @@ _CHECKPOINT = flags.DEFINE_string(
 _REPORT = flags.DEFINE_string(
     "report", None, "Directory for a report on each class and image: "
     "index.html, tables and charts.")
-_SPLIT = flags.DEFINE_string(
-    "split", None, "The only evaluator to run, such as test (default: all).")
+_SPLIT = flags.DEFINE_multi_string(
+    "split", [], "Evaluator to run, such as test; repeat for more. Default: "
+    "all.")
 
 launch.start(__name__, "existing run", required=("workdir",))
 
@@ -33,7 +34,7 @@ from tfvit.inference import report
 
 def main(exp, workdir):
     directory = _REPORT.value and os.path.expanduser(_REPORT.value)
-    report.check_split(exp, _SPLIT.value)
+    report.check_splits(exp, _SPLIT.value)
     if directory:
         report.check(exp, directory, _SPLIT.value)
     run = build.build(exp, training=False)
@@ -44,10 +45,10 @@ def main(exp, workdir):
     if directory:
         values, text = report.write(
             run, directory, title=os.path.basename(os.path.normpath(workdir)),
-            step=step, split=_SPLIT.value)
+            step=step, only=_SPLIT.value)
         print(text)
     else:
-        values = run.evaluate(only=_SPLIT.value and [_SPLIT.value])
+        values = run.evaluate(only=_SPLIT.value or None)
     print(json.dumps({"step": step, **values}))
 
 

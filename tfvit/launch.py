@@ -228,7 +228,7 @@ def _setup_new(writes, extends):
     from tfvit.engine import extension
     from tfvit.engine import run_config
     stem = os.path.splitext(os.path.basename(_GIN_FILE.value[0]))[0]
-    given = _WORKDIR.name in flags.FLAGS and _WORKDIR.value
+    given = "workdir" in flags.FLAGS and _WORKDIR.value
     workdir = os.path.expanduser(given or os.path.join("runs", stem))
     steps = checkpoint.steps(workdir)
     saved = run_config.saved(workdir)

@@ -28,6 +28,7 @@ class Pulse:
     def __init__(self, seconds, out):
         self._seconds, self._out = seconds, out
         self._spoke = self._start = time.monotonic()
+        self._stopped = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def heard(self, record=None):
@@ -36,9 +37,12 @@ class Pulse:
         self._spoke = self._start = time.monotonic()
         return True
 
+    def stop(self):
+        """Is silent from now on."""
+        self._stopped.set()
+
     def _beat(self):
-        while True:
-            time.sleep(self._seconds / 8)
+        while not self._stopped.wait(self._seconds / 8):
             now = time.monotonic()
             if now - self._spoke >= self._seconds:
                 self._spoke = now

@@ -159,7 +159,7 @@ def test_averages_are_what_is_evaluated_exported_and_resumed(tmp_path,
     assert trainer.train(exp, stopped) == result
     assert resume_test.state(stopped, 20) == resume_test.state(whole, 20)
 
-    monkeypatch.setattr(experiment, "of_run", lambda *_: (exp, ""))
+    monkeypatch.setattr(experiment, "of_run", lambda *_, **__: (exp, ""))
     exported = finished.load(str(whole)).model
     run = build.build(exp, training=False)
     params = run.params

@@ -312,7 +312,7 @@ def test_what_cannot_work_is_said_before_anything_is_read(
                   report=str(tmp_path))
     with pytest.raises(ValueError, match="--split=vla is no evaluator.*val. "
                        "Did you mean val"):
-        evaluated(unread, capsys, split="vla")
+        evaluated(unread, capsys, split=["vla"])
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="something else"):
         evaluated(unread, capsys, report=str(tmp_path))

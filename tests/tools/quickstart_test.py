@@ -22,6 +22,7 @@ def test_silence_is_broken_only_where_nothing_is_said():
     assert said.get(timeout=5).startswith("  ... ")
     said.get(timeout=5)
     assert pulse.heard(record="any")  # As a filter it lets records pass.
+    pulse.stop()
 
 
 @pytest.mark.slow

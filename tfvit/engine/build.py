@@ -47,6 +47,11 @@ def build(exp, *, strategy=None, training=True):
     return Run(exp, strategy, model)
 
 
+def devices(exp):
+    """The tf.distribute.Strategy of an experiment, for who only counts them."""
+    return exp.strategy()
+
+
 class Run:
     """The parts of a run. What is no attribute yet is made when asked for.
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit import experiment
+from tfvit.engine import build
 from tfvit.engine import checkpoint
 from tfvit.engine import dry_run
 from tfvit.finetuning import dataset as dataset_lib
@@ -55,7 +56,7 @@ class Plan:
         self.report, self._memory, self._parts = None, "", 1
         self._choose_settings(replicas=1)
         self._write()
-        self._replicas = self.exp.strategy().num_replicas_in_sync
+        self._replicas = build.devices(self.exp).num_replicas_in_sync
         if self.settings.batch_size % self._replicas:
             self._choose_settings(self._replicas)
             self._write()
@@ -88,7 +89,7 @@ class Plan:
             logging.info("Estimating the memory of a step ...")
             with _quietly():
                 self.report = report = dry_run.report(self.exp, self.out)
-            limit = memory.available(self.exp.strategy())
+            limit = memory.available(build.devices(self.exp))
             gradients = report["memory of gradients"]
             activations = report["memory of activations"]
             self._parts, needed = memory.accumulation(

@@ -37,18 +37,18 @@ _SHOWN = 20  # Classes in the terminal.
 _MARK = "report.json"
 
 
-def check_split(exp, split):
-    """Raises ValueError unless an evaluator has that name, or it is None."""
-    if split is None or split in exp.evaluators:
-        return
-    near = difflib.get_close_matches(split, exp.evaluators, 1)
-    raise ValueError(
-        f"--split={split} is no evaluator of this run; there are: "
-        f"{', '.join(exp.evaluators) or 'none'}." +
-        "".join(f" Did you mean {name}?" for name in near))
+def check_splits(exp, names):
+    """Raises ValueError unless there are evaluators of these names."""
+    for split in names:
+        if split not in exp.evaluators:
+            near = difflib.get_close_matches(split, exp.evaluators, 1)
+            raise ValueError(
+                f"--split={split} is no evaluator of this run; there are: "
+                f"{', '.join(exp.evaluators) or 'none'}." +
+                "".join(f" Did you mean {name}?" for name in near))
 
 
-def check(exp, directory, split):
+def check(exp, directory, only):
     """Checks, before anything is read, that there can be a report.
 
     Makes the directory and leaves the mark of a report there.
@@ -56,7 +56,7 @@ def check(exp, directory, split):
     Args:
       exp: experiment.Experiment.
       directory: for the report.
-      split: name of an evaluator, or None for all.
+      only: names of evaluators; none for all.
 
     Raises:
       ValueError: no evaluator judges single examples, the directory holds
@@ -64,7 +64,7 @@ def check(exp, directory, split):
       OSError: it cannot be written.
     """
     makers = {name: make for name, make in exp.evaluators.items()
-              if split in (None, name)}
+              if not only or name in only}
     if not any(map(_judges, makers.values())):
         kinds = ", ".join(f"{name!r} is a {decoding.op_name(make)}"
                           for name, make in makers.items()) or "there is none"
@@ -110,7 +110,7 @@ def _old(directory):
                      "another directory.")
 
 
-def write(run, directory, *, title, step, split=None):
+def write(run, directory, *, title, step, only=()):
     """Evaluates a run and writes the report.
 
     Args:
@@ -118,7 +118,7 @@ def write(run, directory, *, title, step, split=None):
       directory: where `check` was.
       title: what to call the run.
       step: of the weights.
-      split: name of an evaluator, or None for all. Those that judge no single
+      only: names of evaluators; none for all. Those that judge no single
         examples are not in the report.
 
     Returns:
@@ -126,7 +126,7 @@ def write(run, directory, *, title, step, split=None):
     """
     values, splits = {}, []
     for name, evaluator in run.evaluators.items():
-        if split not in (None, name):
+        if only and name not in only:
             continue
         if hasattr(evaluator, "rows"):
             splits.append(judged.measure(name, evaluator))

@@ -17,12 +17,15 @@ def layer(cls):
     dtype, trainable). They may be numbers, texts, arrays, initializers and
     None; initializers and arrays have to be accepted as Keras writes them.
     """
-    init = cls.__init__
-    signature = inspect.signature(init)
+    own = vars(cls).get("__init__")
+    signature = inspect.signature(cls.__init__)
 
-    @functools.wraps(init)
+    @functools.wraps(cls.__init__)
     def __init__(self, *args, **kwargs):
-        init(self, *args, **kwargs)
+        # Keras changes the classes above, by whether there is a tf.Graph.
+        init = functools.partial(own, self) if own else super(
+            cls, self).__init__
+        init(*args, **kwargs)
         made_with = signature.bind(self, *args, **kwargs).arguments
         # Past Keras, which would track what is inside as its own.
         vars(self)["_made_with"] = {
