@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit import experiment
+from tfvit.bindings import settable
 from tfvit.engine import run_config
-from tfvit.engine import settable
 
 OLD = """
 from __gin__ import dynamic_registration

@@ -7,7 +7,7 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
-    r"engine|evaluators|serving|server|config",
+    r"bindings|engine|evaluators|serving|server|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning",
     r"finetune|train|evaluate|export|predict|serve|benchmark|__main__",

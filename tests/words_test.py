@@ -18,7 +18,7 @@ from tfvit import config
 from tfvit import launch
 from tfvit import terminal
 from tfvit import trainer
-from tfvit.engine import binding_words
+from tfvit.bindings import binding_words
 from tfvit.engine import run_config
 
 ROOT = pathlib.Path(config.ROOT)

@@ -15,13 +15,13 @@ import tokenize
 import gin
 import tensorflow as tf
 
-from tfvit.engine import binding_words
-from tfvit.engine import file_words
-from tfvit.engine import former_names
-from tfvit.engine import macros
-from tfvit.engine import recipes
-from tfvit.engine import replaced
-from tfvit.engine import settable
+from tfvit.bindings import binding_words
+from tfvit.bindings import file_words
+from tfvit.bindings import former_names
+from tfvit.bindings import macros
+from tfvit.bindings import recipes
+from tfvit.bindings import replaced
+from tfvit.bindings import settable
 from tfvit.weights import augreg
 
 ROOT = settable.ROOT  # Where gin/ lies.

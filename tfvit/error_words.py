@@ -2,7 +2,7 @@
 
 import re
 
-from tfvit.engine import binding_words
+from tfvit.bindings import binding_words
 
 _KERAS = re.compile(r"Exception encountered when calling [^\n]*\n+|"
                     r"\n+Call arguments received by [\s\S]*")

@@ -5,12 +5,12 @@ import re
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 
 from tfvit import config
+from tfvit.bindings import gin_text
+from tfvit.bindings import trust as trust_lib
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
 from tfvit.engine import extension
-from tfvit.engine import gin_text
 from tfvit.engine import run_config
-from tfvit.engine import trust as trust_lib
 from tfvit.engine import values
 from tfvit.engine import writers as writers_lib
 from tfvit.optimize import gradients as gradients_lib
@@ -287,7 +287,7 @@ def of_run(workdir, overrides=((), ()), *, trust=False):
       trust: whether its config may name what is not tfvit's own.
 
     Raises:
-      ValueError: it does so and may not, see engine.trust; or is damaged.
+      ValueError: it does so and may not, see bindings.trust; or is damaged.
     """
     path, (files, bindings) = config.of(workdir), overrides
     text = run_config.saved(workdir)

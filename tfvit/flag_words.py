@@ -11,8 +11,8 @@ import textwrap
 
 from absl import flags
 
-from tfvit.engine import gin_text
-from tfvit.engine import settable
+from tfvit.bindings import gin_text
+from tfvit.bindings import settable
 from tfvit.storage import spelling
 
 _WIDTH = 80

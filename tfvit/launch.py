@@ -17,9 +17,9 @@ from absl import logging
 
 from tfvit import error_words
 from tfvit import flag_words
-from tfvit.engine import binding_words
-from tfvit.engine import file_words
-from tfvit.engine import gin_text
+from tfvit.bindings import binding_words
+from tfvit.bindings import file_words
+from tfvit.bindings import gin_text
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", [], "Gin file of the run; repeat to add files.")

@@ -24,7 +24,7 @@ _ALL = flags.DEFINE_bool(
 
 launch.start(__name__)
 
-from tfvit.engine import settable
+from tfvit.bindings import settable
 
 from . import listing
 from . import signatures

@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from tfvit.engine import settable
+from tfvit.bindings import settable
 from tfvit.storage import spelling
 
 ROOT = settable.ROOT

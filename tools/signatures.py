@@ -5,7 +5,7 @@ import ast
 import functools
 import re
 
-from tfvit.engine import settable
+from tfvit.bindings import settable
 
 from . import listing
 

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from tfvit import config
-from tfvit.engine import settable
+from tfvit.bindings import settable
 from tools import bindings
 from tools import listing
 from tools import signatures

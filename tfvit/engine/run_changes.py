@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 
-from tfvit.engine import former_names
+from tfvit.bindings import former_names
 
 _ANYTIME = re.compile(r".*\.skip_corrupt")  # Told to runs that stop there.
 _LONGER = re.compile(  # What the steps so far do not depend on.

@@ -7,7 +7,7 @@ import socket
 from absl import logging
 import tensorflow as tf
 
-from tfvit.engine import gin_text
+from tfvit.bindings import gin_text
 from tfvit.engine import run_changes
 from tfvit.storage import errors
 

@@ -9,10 +9,10 @@ import tempfile
 import tensorflow as tf
 
 from tfvit import config
+from tfvit.bindings import settable
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
 from tfvit.data.datasets import tables
-from tfvit.engine import settable
 from tfvit.finetuning import kinds
 from tfvit.storage import paths
 

@@ -9,9 +9,9 @@ import re
 import tensorflow as tf
 
 from tfvit import config
+from tfvit.bindings import settable
 from tfvit.data import class_names
 from tfvit.engine import checkpoint
-from tfvit.engine import settable
 from tfvit.weights import augreg
 from tfvit.weights import catalogue
 from tfvit.weights import fetch

@@ -6,8 +6,8 @@ import copy
 from absl import logging
 import tensorflow as tf
 
-from tfvit.engine import binding_words
-from tfvit.engine import replaced
+from tfvit.bindings import binding_words
+from tfvit.bindings import replaced
 
 _EXPERIMENT = ("", "tfvit.experiment.Experiment")
 

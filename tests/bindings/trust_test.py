@@ -7,7 +7,7 @@ import pytest
 
 from tfvit import config
 from tfvit import experiment
-from tfvit.engine import trust
+from tfvit.bindings import trust
 
 RUNS = sorted(glob.glob(os.path.join(config.ROOT, "gin/*.gin")))
 OPEN = {"AUGREG": "'S_16'", "FOLDER": "'f'", "CAPTIONS": "'c'",

@@ -6,8 +6,8 @@ import os
 import re
 import tokenize
 
-from tfvit.engine import former_names
-from tfvit.engine import settable
+from tfvit.bindings import former_names
+from tfvit.bindings import settable
 
 # A quoted text, or a comment up to the end of its line.
 _QUOTED = r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\""

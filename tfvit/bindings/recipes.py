@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from absl import logging
 
+from tfvit.bindings import replaced
 from tfvit.data.images import keep as keep_lib
-from tfvit.engine import replaced
 
 _TRAIN = "tfvit.data.pipeline.train"
 _CLASSIFICATION = "tfvit.evaluators.classification.Classification"

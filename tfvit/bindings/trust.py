@@ -8,9 +8,9 @@ import functools
 import re
 import tokenize
 
-from tfvit.engine import former_names
-from tfvit.engine import gin_text
-from tfvit.engine import settable
+from tfvit.bindings import former_names
+from tfvit.bindings import gin_text
+from tfvit.bindings import settable
 
 # What runs are configured with: whole modules, or some names of a module.
 # Nothing here may write or delete where an argument says, or run a text: what

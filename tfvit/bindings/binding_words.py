@@ -6,10 +6,10 @@ What it does not know it lets pass: gin has the last word.
 
 import re
 
-from tfvit.engine import file_words
-from tfvit.engine import former_names
-from tfvit.engine import gin_text
-from tfvit.engine import settable
+from tfvit.bindings import file_words
+from tfvit.bindings import former_names
+from tfvit.bindings import gin_text
+from tfvit.bindings import settable
 from tfvit.storage import spelling
 
 _REFERENCE = re.compile(r"@(?:[\w.\-]+/)*(\w+)\.(\w+)\b(?!\.)")

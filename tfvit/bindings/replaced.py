@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import logging
 
-from tfvit.engine import gin_text
+from tfvit.bindings import gin_text
 
 
 def fit(config: dict, from_files: Mapping, files: Sequence[str]) -> None:

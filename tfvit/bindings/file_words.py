@@ -2,8 +2,8 @@
 
 import os
 
-from tfvit.engine import gin_text
-from tfvit.engine import settable
+from tfvit.bindings import gin_text
+from tfvit.bindings import settable
 from tfvit.storage import spelling
 
 
