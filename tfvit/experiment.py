@@ -25,7 +25,8 @@ class Experiment:
 
     Attributes:
       model: () -> tf_keras.Model.
-      train_source: () -> source of training images (datasets.sources).
+      train_source: () -> source of training images (datasets.sources), or None
+        where nothing trains.
       train_data: builds the training tf.data pipeline from that source.
       evaluators: {name: callable from (model=, strategy=, jit=) to an object
         whose run() returns {metric: value}}.

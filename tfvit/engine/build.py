@@ -108,6 +108,9 @@ class Run:
 
     @functools.cached_property
     def source(self):
+        if self.exp.train_source is None:
+            raise ValueError("Experiment.train_source=None: there is nothing "
+                             "to train on. Bind one of gin/data.")
         return self.exp.train_source()
 
     @functools.cached_property

@@ -5,9 +5,9 @@ import numbers
 _NUMBERS = ("total_steps", "batch_size", "log_every", "eval_every",
             "checkpoint_every", "keep_checkpoints", "accum_steps",
             "steps_per_call", "max_rollbacks")
-_FUNCTIONS = ("model", "train_source", "train_data", "loss", "optimizer",
-              "objective", "gradients", "strategy")
-_OR_NONE = ("init", "mix")
+_FUNCTIONS = ("model", "train_data", "loss", "optimizer", "objective",
+              "gradients", "strategy")
+_OR_NONE = ("init", "mix", "train_source")
 _LISTS = ("actions", "device_ops", "extended", "lr_multipliers", "writers")
 _ABOVE_0 = ("clip_norm", "ema_decay", "max_loss", "loss_scale")  # Or None.
 _MOST = 2**31 - 1  # What TensorFlow's counters and seeds hold.

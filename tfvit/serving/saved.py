@@ -13,7 +13,6 @@ import tensorflow as tf
 from tfvit.data import class_names as class_names_lib
 from tfvit.serving import warmup
 from tfvit.storage import errors
-from tfvit.storage import files
 
 
 def versions(out):
@@ -157,7 +156,7 @@ def _publish(folder, out, step):
     while True:
         target = os.path.join(out, str(next_version(out, step)))
         try:
-            files.move(folder, target, last="saved_model.pb")
+            tf.io.gfile.rename(folder, target)
             return target
         except (tf.errors.AlreadyExistsError,
                 tf.errors.FailedPreconditionError):

@@ -103,27 +103,6 @@ def replacing(path: str, way_out: str = "") -> Iterator[io.BytesIO]:
             f.write(buffer.getvalue())
 
 
-def move(folder: str, target: str, last: str) -> None:
-    """Gives a folder another name; `last` is the file without which it is none.
-
-    Where there are no folders, as in buckets, file after file, that one last.
-
-    Raises:
-      tf.errors.OpError: there is something by that name already.
-    """
-    if "://" not in folder:
-        tf.io.gfile.rename(folder, target)
-        return
-    if tf.io.gfile.exists(target):
-        raise tf.errors.AlreadyExistsError(None, None, f"{target} is there")
-    found = [os.path.join(where, name)[len(folder):].lstrip("/")
-             for where, _, names in tf.io.gfile.walk(folder) for name in names]
-    for name in sorted(found, key=lambda name: name == last):
-        there = os.path.join(target, name)
-        tf.io.gfile.makedirs(os.path.dirname(there))
-        tf.io.gfile.rename(os.path.join(folder, name), there)
-
-
 def _bring(there, here):
     """Makes a file or folder appear `here`: a link, or a copy of a bucket's."""
     if "://" not in there:
