@@ -25,7 +25,9 @@ include 'gin/models/tiny.gin'
 include 'gin/recipes/finetune.gin'
 from tfvit import experiment
 from tfvit.data.datasets import sources
+from tfvit.optimize import schedules
 
+schedules.cosine.warmup_steps = 10
 experiment.Experiment.train_source = @sources.digits
 experiment.Experiment.evaluators = {}
 experiment.Experiment.total_steps = 100
