@@ -92,7 +92,6 @@ WRONG = [  # (words of the command, what its last line must say)
      '--gin_bindings="experiment.Experiment.batch_size = 32"'),
     (["train", *DIGITS, "--total_step=9"],
      '--gin_bindings="experiment.Experiment.total_steps = 9"'),
-    (["train", *DIGITS, "--lr=0.1"], '--gin_bindings="optim.adamw.lr = 0.1"'),
     (["train", *DIGITS, "--dryrun"], "Did you mean --dry_run?"),
     (["predict", "a.png", "--modle=x"], "Did you mean --model?"),
     (["predict", "a.png", "--model=x", "--batch_size=many"], "batch_size"),

@@ -238,8 +238,8 @@ def multipliers(names, pairs):
 def _bind(name, schedule, lr, total_steps):
     if (isinstance(lr, bool) or not isinstance(lr, numbers.Real) or
             not 0 <= lr < math.inf):
-        raise ValueError(f"optim.{name}.lr={lr!r} must be a number of at least 0, "
-                         "and finite.")
+        raise ValueError(f"optim.{name}.lr={lr!r} must be a number of at least "
+                         "0, and finite.")
     return functools.partial(schedule, base=lr, total_steps=total_steps)
 
 
