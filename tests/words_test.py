@@ -92,6 +92,7 @@ WRONG = [  # (words of the command, what its last line must say)
      '--gin_bindings="experiment.Experiment.batch_size = 32"'),
     (["train", *DIGITS, "--total_step=9"],
      '--gin_bindings="experiment.Experiment.total_steps = 9"'),
+    (["train", *DIGITS, "--lr=0.1"], '--gin_bindings="optim.adamw.lr = 0.1"'),
     (["train", *DIGITS, "--dryrun"], "Did you mean --dry_run?"),
     (["predict", "a.png", "--modle=x"], "Did you mean --model?"),
     (["predict", "a.png", "--model=x", "--batch_size=many"], "batch_size"),
@@ -290,8 +291,9 @@ def test_a_warm_up_that_is_too_long_is_refused_before_anything_is_built(
     ("experiment.Experiment.evaluators = {'test': 3}",
      "Experiment.evaluators['test']=3 must be a function"),
     *((f"optim.adamw.lr = {lr}", f"optim.adamw.lr={said} must be a number "
-       "above 0") for lr, said in (("'abc'", "'abc'"), ("1e999", "inf"),
-                                   ("-1", "-1"), ("0", "0"), ("True", "True"))),
+       "of at least 0") for lr, said in (
+           ("'abc'", "'abc'"), ("1e999", "inf"), ("-1", "-1"),
+           ("True", "True"))),
     ("vit.vit.depth = 'four'", "vit.depth='four' must be a whole number of at"),
     ("vit.vit.width = 'a'", "vit.width='a' must be a whole number of at"),
     ("vit.vit.patch_size = 0", "vit.patch_size=0 must be a whole number of at "
