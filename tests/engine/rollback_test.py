@@ -92,7 +92,7 @@ def test_a_loss_above_its_limit_counts_as_nan(tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"max_loss": 0}, "max_loss=0 must be above 0"),
+    ({"max_loss": 0}, "max_loss=0 must be a number above 0"),
     ({"on_nan": "retry"}, "on_nan='retry' is neither 'stop' nor 'rollback'"),
     ({"max_rollbacks": 0}, "max_rollbacks=0"),
 ])
