@@ -162,6 +162,7 @@ def _guarded(call, words, interrupted, takes_words):
             sys.exit(terminal.INTERRUPTED)
         terminal.leave()
     except Exception as error:  # pylint: disable=broad-except
+        # No kind of error reaches a user as a traceback; see _fail.
         if terminal.interrupted():  # TensorFlow makes other errors of it.
             terminal.leave()
         _fail(error)

@@ -31,6 +31,7 @@ def test_large_downloads_are_named_and_all_are_added_up():
 
 def test_silence_is_broken_and_the_exit_code_kept(monkeypatch):
     monkeypatch.setattr(installing, "_QUIET", 0.2)
+    # As pip is silent: five times as long as may go by without a line.
     code = (f"import sys, time; print({PIP!r}, flush=True); time.sleep(1); "
             "print('ERROR: no room', file=sys.stderr); sys.exit(3)")
     lines = []

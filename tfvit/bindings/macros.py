@@ -48,4 +48,6 @@ def _classes(config):
             # A copy resolves Gin's references.
             return len(copy.deepcopy(source)().class_names) or None
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        # Not a source with names, or one that needs more than a graph: the
+        # caller then asks for the number.
         return None

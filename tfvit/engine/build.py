@@ -35,7 +35,7 @@ def build(exp, *, strategy=None, training=True):
     if training:
         with tf.Graph().as_default():  # Nothing there touches a device.
             exp.optimizer(exp.total_steps).lr(0)  # Checks the schedule.
-    strategy = strategy or exp.strategy()
+    strategy = strategy or devices(exp)
     # These are of the process: TensorFlow has no setting of a model for them.
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)
     if training:
@@ -48,7 +48,7 @@ def build(exp, *, strategy=None, training=True):
 
 
 def devices(exp):
-    """The tf.distribute.Strategy of an experiment, for who only counts them."""
+    """The tf.distribute.Strategy of an experiment."""
     return exp.strategy()
 
 

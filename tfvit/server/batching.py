@@ -207,7 +207,7 @@ def _joined(tasks):
             whole.set_result({name: np.concatenate([p[name] for p in parts])
                               for name in parts[0]})
         except Exception as error:  # pylint: disable=broad-except
-            whole.set_exception(error)
+            whole.set_exception(error)  # Whoever waits for the whole hears it.
 
     for task in tasks:
         task.future.add_done_callback(done)
