@@ -126,7 +126,9 @@ def _split_of(file, suffixes):
     """train of train-00000-of-00005.parquet, train_3.tar or train/0003.tar."""
     stem = _stem(file, suffixes)
     name = _NUMBER.sub("", _OF.sub("", stem))
-    return name or os.path.basename(os.path.dirname(file)) or stem
+    if name in ("", "data"):  # As in train/data-00000-of-00005.arrow.
+        name = os.path.basename(os.path.dirname(file))
+    return name or stem
 
 
 def _stem(file, suffixes):

@@ -54,44 +54,40 @@ class Spans(source.Indexed):
         def names(numbers):
             return np.array([self._name(i) for i in numbers], object)
 
+        def labels(numbers):
+            return np.asarray(self.labels, np.int64)[numbers]
+
         def read(numbers):
-            images, texts, problem = [], [], ""
+            images, texts, wrong = [], [], ""
             for i in numbers:
                 try:
                     images.append(self._bytes(i, ""))
                     texts.append("\0".join(self._captions(i)))
                 except (OSError, ValueError, tf.errors.OpError) as error:
-                    problem = _problem(self._name(i), error)
+                    wrong = problem(self._name(i), error)
                     break
-            missing = len(numbers) - len(texts)
-            images = images[:len(texts)] + [b""] * missing
-            return (np.array(images, object), np.array(
-                texts + [""] * missing, object), problem)
-
-        if key == "name":
-            return chunked(indices, lambda numbers: _named(
-                tf.numpy_function(names, [numbers], tf.string)))
+            missing = [b""] * (len(numbers) - len(texts))
+            return (np.array(images[:len(texts)] + missing, object),
+                    np.array(texts + missing, object), wrong)
 
         def example(numbers):
-            images, texts, problem = tf.numpy_function(
-                read, [numbers], [tf.string, tf.string, tf.string])
-            with tf.control_dependencies([tf.debugging.Assert(
-                    tf.equal(problem, ""), [problem])]):
-                labels = tf.ensure_shape(tf.identity(texts), [None])
+            images, texts, wrong = tf.numpy_function(
+                read, [numbers], [tf.string] * 3)
             if not self._texts:
-                labels = tf.numpy_function(
-                    lambda n: np.asarray(self.labels, np.int64)[n], [numbers],
-                    tf.int64)
-                labels = tf.ensure_shape(labels, [None])
-            return {"image": tf.ensure_shape(images, [None]), "label": labels,
-                    "name": _named(tf.numpy_function(names, [numbers],
-                                                     tf.string))}
+                texts = tf.numpy_function(labels, [numbers], tf.int64)
+            found = {"image": checked(images, wrong), "label": texts,
+                     "name": name(numbers)}
+            return {k: tf.ensure_shape(v, [None]) for k, v in found.items()}
 
+        def name(numbers):
+            found = tf.numpy_function(names, [numbers], tf.string)
+            return tf.ensure_shape(found, [None])
+
+        if key == "name":
+            return chunked(indices, name)
         dataset = chunked(indices, example)
-        if not self._texts:
-            return dataset if key is None else dataset.map(lambda e: e[key])
-        dataset = dataset.map(lambda e: {
-            **e, "label": tf.strings.split(e["label"], "\0")})
+        if self._texts:
+            dataset = dataset.map(split_captions)
         return dataset if key is None else dataset.map(lambda e: e[key])
 
     def _name(self, i):
@@ -219,13 +215,20 @@ def _keep(path, table):
                         "may be set to a folder that can be written.", error)
 
 
-def _named(names):
-    return tf.ensure_shape(names, [None])
+def split_captions(example):
+    """An example whose captions, joined by zeros, become string [K]."""
+    return {**example, "label": tf.strings.split(example["label"], "\0")}
 
 
-def _problem(name, error):
+def checked(images, wrong):
+    """`images`, unless something is wrong."""
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(wrong, ""),
+                                                      [wrong])]):
+        return tf.identity(images)
+
+
+def problem(name: bytes, error: Exception) -> str:
+    """What is wrong with an example, as a sentence."""
     reason = errors.reason(error) if isinstance(error, (
         OSError, tf.errors.OpError)) else f"{error}."
     return f"{paths.shown(name)}: {reason}"
-
-
