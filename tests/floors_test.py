@@ -10,13 +10,14 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning",
-    r"finetune|train|evaluate|export|predict|serve|benchmark|__main__",
+    r"finetune|train|evaluate|export|predict|serve|benchmark|prepare|__main__",
 ]
 DOORS = {
     "gin": r"config",
     "official": r"data/images/randaug",
     "tensorflow_text": r"data/tokenizers",
     "tensorflow_datasets": r"data/datasets/sources",
+    "array_record": r"data/datasets/array_records",
     "scipy": r"weights/adapt",
     "sklearn": r"data/datasets/digits",
     "tf2onnx": r"serving/convert",

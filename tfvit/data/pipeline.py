@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import captions
+from tfvit.data.datasets import source as source_lib
 from tfvit.data.images import decoding
 from tfvit.data.images import keep as keep_lib
 from tfvit.storage import errors
@@ -71,7 +72,8 @@ def train(*,
     """
     keep_lib.check(keep, ops)
     share = _share(batch_size, input_context)
-    records = _train_records(source, seed, start_step, share)
+    records = _train_records(source, seed, start_step * share.num_replicas,
+                             share)
     fields = {"images": "images"}
     if skip_corrupt:
         fields["weights"] = "valid"
@@ -166,7 +168,8 @@ def blame(
         records = source.examples(shard_index=share.index,
                                   num_shards=share.num_shards).enumerate()
     else:
-        records = _train_records(source, seed, start_step, share).take(
+        records = _train_records(
+            source, seed, start_step * share.num_replicas, share).take(
             num_steps * share.num_replicas * share.batch_size)
     try:
         for _, record in records:
@@ -232,32 +235,65 @@ def _share(batch_size, context):
                   batch_size=batch_size // replicas)
 
 
-def _train_records(source, seed, start_step, share):
-    """Yields (number, record) without end; numbers are unique over shards."""
+def _train_records(source, seed, first, share, every=1):
+    """Yields (number, record) of the batches first, first + every, ...
+
+    Without end; numbers are unique over shards.
+    """
     size = source.shard_size(share.index, share.num_shards)
     if not size:
         raise ValueError(f"The source's {source.num_examples} examples are too "
                          f"few for {share.num_shards} workers.")
-    first = start_step * share.num_replicas * share.batch_size
-    first_epoch, used = divmod(first, size)
+    if source_lib.has_order(source):
+        return _ordered(source, seed, first, share, every)
+    begin = first * share.batch_size
     seeds = np.array([seed, 0], np.int64)
-
-    @tf.autograph.experimental.do_not_convert  # It warns about TFDS.
-    def read(epoch):
-        skip = used * tf.cast(epoch == first_epoch, tf.int64)
-        return source.examples(seed=decoding.fold_in(seeds, epoch),
-                               shard_index=share.index,
-                               num_shards=share.num_shards,
-                               skip=skip)
+    records = source.endless(seeds, shard_index=share.index,
+                             num_shards=share.num_shards, skip=begin)
 
     def number(local, record):
-        again = local >= first + size
+        again = local >= begin + size
         return local * share.num_shards + share.index, {
             **record, "again": again
         }
 
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return epochs.flat_map(read).enumerate(first).map(number)
+    numbered = records.enumerate(begin)
+    if every > 1:
+        numbered = numbered.filter(
+            lambda local, _: (local // share.batch_size - first) % every == 0)
+    return numbered.map(number)
+
+
+def _ordered(source, seed, first, share, every):
+    """_train_records of a source that knows who comes at any place.
+
+    The epochs, one permutation each, are one endless sequence; a step takes the
+    next batch_size of it, and a replica its slice of these. So the batches are
+    the same for any number of workers.
+    """
+    size, replicas = source.num_examples, share.num_replicas
+    whole = share.batch_size * replicas * share.num_shards
+    begin = first // replicas * whole
+
+    def places(batch):
+        rank = share.index * replicas + batch % replicas
+        return (batch // replicas * whole + rank * share.batch_size +
+                tf.range(share.batch_size, dtype=tf.int64))
+
+    def numbers(batch):
+        found = places(batch)
+        seeds = tf.stack([tf.fill([share.batch_size], np.int64(seed)),
+                          found // size], 1)
+        return source.order(found % size, seeds)
+
+    def said(batch):
+        found = places(batch)
+        return found, found >= begin + size
+
+    batches = tf.data.Dataset.range(first, tf.int64.max, every)
+    examples = source.fetched(batches.map(numbers).unbatch())
+    return tf.data.Dataset.zip((batches.map(said).unbatch(), examples)).map(
+        lambda said, record: (said[0], {**record, "again": said[1]}))
 
 
 def _elsewhere(batches, service):
