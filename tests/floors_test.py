@@ -10,7 +10,8 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning",
-    r"finetune|train|evaluate|export|predict|serve|benchmark|prepare|__main__",
+    r"api|finetune|train|evaluate|export|predict|serve|benchmark|prepare|"
+    r"__main__",
 ]
 DOORS = {
     "gin": r"config",
@@ -20,6 +21,7 @@ DOORS = {
     "array_record": r"data/datasets/array_records",
     "scipy": r"weights/adapt",
     "sklearn": r"data/datasets/digits",
+    "pyarrow": r"data/datasets/(parquet|arrow)",
     "tf2onnx": r"serving/convert",
     "onnxruntime": r"serving/convert",
     "matplotlib": r"inference/figures",
