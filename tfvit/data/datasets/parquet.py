@@ -4,8 +4,8 @@ A row can only be read with its whole row group, all of which is decompressed.
 So an epoch is shuffled twice: the blocks of rows, and the rows of so many
 blocks as the memory holds; each row group is read about once.
 """
-from collections.abc import Sequence
 import collections
+from collections.abc import Sequence
 import os
 import threading
 
@@ -236,7 +236,7 @@ def table(*,
         logging.warning(
             "%s has row groups of %.0f MB, and one image costs a whole one: "
             "write it with row_group_size=100, or copy it by tfvit "
-            "to_tfrecords.", path, groups.num_bytes / 2**20)
+            "prepare.", path, groups.num_bytes / 2**20)
     return Rows(groups, found.pop("rows"), **found)
 
 
