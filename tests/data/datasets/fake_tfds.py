@@ -6,24 +6,28 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog",
                    "frog", "horse", "ship", "truck")
 
 
-def write_cifar10(data_dir, num_train, num_test, num_files=1):
+def write_cifar10(data_dir, num_train, num_test, num_files=1,
+                  file_format="tfrecord"):
     """Writes random images as cifar10, for sources.tfds(data_dir=data_dir).
 
     Args:
       data_dir: an empty folder.
       num_train: examples of the split "train".
       num_test: examples of the split "test".
-      num_files: TFRecord files per split.
+      num_files: files per split.
+      file_format: of these, as TFDS calls it.
 
     Returns:
       {split: (images uint8 [N, 32, 32, 3], labels [N])}. The classes take
       turns, and the colour of an image tells its class.
     """
-    builder = tensorflow_datasets.builder("cifar10", data_dir=str(data_dir))
+    builder = tensorflow_datasets.builder("cifar10", data_dir=str(data_dir),
+                                          file_format=file_format)
     builder.data_path.mkdir(parents=True)
     builder.info.features["label"].names = CIFAR10_CLASSES
     per_file = -(-max(num_train, num_test) // num_files)
-    writer = tensorflow_datasets.core.SequentialWriter(builder.info, per_file)
+    writer = tensorflow_datasets.core.SequentialWriter(
+        builder.info, per_file, file_format=file_format)
     writer.initialize_splits(["train", "test"])
     written = {}
     for split, count in ("train", num_train), ("test", num_test):
