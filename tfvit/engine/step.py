@@ -47,7 +47,8 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     The returned tf.function takes an iterator over the objective's batches,
     dicts of tensors [b, ...]; n is an int64 tensor. It returns {metric name:
-    float32 [n]}, whose names are its attribute `names` once it is traced.
+    float32 [n]}, whose names are its attribute `names` once it is traced. Its
+    attribute `replica_step` is what strategy.run calls with a replica's batch.
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
@@ -177,6 +178,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     train_dict.trace = trace
     train_dict.names = names
+    train_dict.replica_step = replica_step
     return train_dict
 
 
