@@ -9,9 +9,9 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
     r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
-    r"finetuning",
+    r"finetuning|checkup",
     r"finetune|train|evaluate|export|predict|serve|benchmark|tpu_check|"
-    r"__main__",
+    r"doctor|__main__",
 ]
 DOORS = {
     "gin": r"config",

@@ -124,7 +124,7 @@ def _result(exp, place, lowered, found):
     result |= {f"{name} GiB": found[f"{kind}_bytes"] / _GIB
                for name, kind in sizes.items()}
     collectives = found["collectives"]
-    sent = _sent(collectives, place.replicas)
+    sent = sent_bytes(collectives, place.replicas)
     times = {"compute": 1e-9 * found["flops"] / chip.tflops,
              "memory": 1e-6 * found["accessed_bytes"] / chip.gbps,
              "network": 1e-6 * sent / chip.ici_gbps}
@@ -144,13 +144,18 @@ def _result(exp, place, lowered, found):
 
 def arguments_bytes(lowered):
     """Bytes of weights, slots and batch on a device, without padding."""
-    variables = [v for v in lowered.step.graph.variables]
+    variables = lowered.step.graph.variables
     return sum(math.prod(v.shape) * v.dtype.size
                for v in [*variables, *lowered.batch.values()])
 
 
-def _sent(collectives, replicas):
-    """Bytes that a device sends; in a ring, which is the least there can be."""
+def sent_bytes(collectives, replicas):
+    """Bytes that a device sends, in a ring, which is the least there can be.
+
+    Args:
+      collectives: as compile_step.py finds them.
+      replicas: how many take part.
+    """
     share = (replicas - 1) / replicas
     factor = {"all-reduce": 2 * share, "all-gather": share,
               "reduce-scatter": share * replicas,  # Its result is a part.
