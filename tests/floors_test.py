@@ -10,7 +10,7 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning|checkup",
-    r"finetune|train|evaluate|export|predict|serve|benchmark|tpu_check|"
+    r"api|finetune|train|evaluate|export|predict|serve|benchmark|tpu_check|"
     r"doctor|__main__",
 ]
 DOORS = {
