@@ -52,8 +52,7 @@ def processor(root="/", machine=None):
             "TensorFlow's packages end with an illegal instruction here: use "
             "another machine, or another type of virtual CPU.")
     has = [name for name in _FAST if name in flags]
-    note = ("" if "avx512f" in flags else
-            "without AVX-512, products take twice as long as with it")
+    note = "" if "avx512f" in flags else "no AVX-512, which products would use"
     return finding.Finding("processor", f"{found}, {' '.join(has) or 'avx'}",
                            note=note)
 

@@ -13,15 +13,17 @@ def table(findings):
     for f in findings:
         said = f.found + (f" ({f.note})" if f.note else "")
         head = f"{'PROBLEM' if f.is_problem else 'ok':9}{f.about:{width}}  "
-        lines += textwrap.wrap(said, _WIDTH, initial_indent=head,
-                               subsequent_indent=indent)
+        lines += _wrapped(said, head, indent)
         if f.is_problem:
-            lines += textwrap.wrap(f.way_out, _WIDTH,
-                                   initial_indent=f"{indent}-> ",
-                                   subsequent_indent=f"{indent}   ",
-                                   break_long_words=False,
-                                   break_on_hyphens=False)
+            lines += _wrapped(f.way_out, f"{indent}-> ", f"{indent}   ")
     count = sum(f.is_problem for f in findings)
     lines += ["", f"{count} problem{'s' * (count > 1)}." if count else
               "Nothing that would stop a run."]
     return "\n".join(lines)
+
+
+def _wrapped(text, first, others):
+    # Commands and names of packages stay whole.
+    return textwrap.wrap(text, _WIDTH, initial_indent=first,
+                         subsequent_indent=others, break_long_words=False,
+                         break_on_hyphens=False)

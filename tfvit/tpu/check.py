@@ -116,7 +116,9 @@ def _result(exp, place, lowered, found):
         else:
             result["needs GiB"] = needed / _GIB
             result["over GiB"] = needed / _GIB - chip.gib
-            result["advice"] = advice.of(exp, lowered, place, arguments)
+            result["advice"] = advice.of(exp, place, _bytes(
+                v for slot in lowered.run.state.slots.values()
+                for v in slot.values()), arguments)
         return result
     sizes = {"peak": "peak", "arguments": "argument", "outputs": "output",
              "shared by both": "alias", "temporaries": "temp",
@@ -144,9 +146,11 @@ def _result(exp, place, lowered, found):
 
 def arguments_bytes(lowered):
     """Bytes of weights, slots and batch on a device, without padding."""
-    variables = lowered.step.graph.variables
-    return sum(math.prod(v.shape) * v.dtype.size
-               for v in [*variables, *lowered.batch.values()])
+    return _bytes([*lowered.step.graph.variables, *lowered.batch.values()])
+
+
+def _bytes(tensors):
+    return sum(math.prod(t.shape) * t.dtype.size for t in tensors)
 
 
 def sent_bytes(collectives, replicas):
