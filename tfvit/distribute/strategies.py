@@ -6,14 +6,17 @@ twice.
 
 import faulthandler
 import functools
+import glob
 import os
 import re
 
+from absl import logging
 import tensorflow as tf
 
 from tfvit.distribute import cluster
 from tfvit.distribute import stand_in
 
+_KINDS = ("TPU", "GPU", "CPU")
 _COMMUNICATION = ("AUTO", "NCCL", "RING")
 _CROSS_DEVICE_OPS = {
     "auto": lambda: None,
@@ -148,14 +151,50 @@ def tpu(*, address=None):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def auto():
-    """A TPU, else all workers of TF_CONFIG, else all GPUs, else the CPU."""
-    if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
+def auto(*, require=None):
+    """A TPU, else all workers of TF_CONFIG, else all GPUs, else the CPU.
+
+    Warns of taking the CPU of a machine that has something faster.
+
+    Args:
+      require: "TPU", "GPU" or "CPU": refuse to run on anything else. None for
+        whatever there is.
+
+    Raises:
+      ValueError: there is no such device, or require is none of these.
+    """
+    if require not in (None, *_KINDS):
+        raise ValueError(f"strategies.auto.require={require!r} is not one of "
+                         f"{', '.join(map(repr, _KINDS))}, or None.")
+    gpus = tf.config.list_physical_devices("GPU")
+    has_tpu = os.environ.get("TPU_NAME") or (
+        tf.config.list_physical_devices("TPU"))
+    kind = "TPU" if has_tpu else "GPU" if gpus else "CPU"
+    idle = _idle_accelerator() if kind == "CPU" else ""
+    if require and kind != require:
+        raise ValueError(
+            f"strategies.auto.require={require!r}, but what TensorFlow finds "
+            f"here is {'no more than ' * (kind == 'CPU')}a {kind}"
+            f"{f', though there is {idle}' if idle else ''}. `tfvit doctor` "
+            "says what is wrong.")
+    if idle and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        logging.warning("Running on the CPU, though there is %s: `tfvit "
+                        "doctor` says why TensorFlow does not see it.", idle)
+    if has_tpu:
         return tpu()
     if os.environ.get("TF_CONFIG"):
         return multi_worker()
     several = len(tf.config.list_logical_devices("GPU")) > 1
     return mirrored() if several else one_device()
+
+
+def _idle_accelerator():
+    """What the operating system sees and TensorFlow does not, or ""."""
+    for pattern, name in (("/dev/nvidia[0-9]*", "a GPU of NVIDIA's"),
+                          ("/dev/accel[0-9]*", "a TPU")):
+        if found := glob.glob(pattern):
+            return f"{name} ({sorted(found)[0]})"
+    return ""
 
 
 def use_jit(jit, strategy):
