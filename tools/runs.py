@@ -12,7 +12,7 @@ from tfvit.storage import places
 # Settings that change no result, or only where the same data lie.
 _LITTLE = re.compile(
     r"(\b|\.)(seed|log_every|eval_every|checkpoint_every|keep_checkpoints|"
-    r"steps_per_call|writers|data_dir|manual_dir|root|DATA_DIR|MANUAL_DIR|"
+    r"steps_per_call|deterministic|writers|data_dir|manual_dir|root|DATA_DIR|MANUAL_DIR|"
     r"FOLDER|MANIFEST|CAPTIONS)$|\b(sources|captions)\.\w+\.path$")
 _STATES = {"finished": "finished", "FloatingPointError": "diverged",
            "Diverged": "diverged", "Preempted": "stopped",
