@@ -20,6 +20,7 @@ from tfvit.engine import run_changes
 from tfvit.engine import run_config
 from tfvit.engine import same_data
 from tfvit.engine import train_log
+from tfvit.engine import writer_thread
 from tfvit.engine import writers
 from tfvit.storage import errors
 
@@ -96,7 +97,8 @@ def _train(run, workdir, chief):
 
     training = loop.Training(
         run, checkpoints=checkpoints, chief=chief,
-        writers=writers.Writers(made if chief else {}),
+        writers=writer_thread.Writers(made if chief else {},
+                                      writer_thread.pause(workdir)),
         any_worker=strategies.any_worker(run.strategy),
         agree=strategies.mean(run.strategy))
     if restored and training.finished and not loop.left(training, todo):

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 
@@ -61,7 +62,9 @@ def curves(run):
                                  f"{error}. Delete the line.") from error
             step = values.pop("step")
             for name, value in values.items():
-                points.setdefault(name, []).append((step, value))
+                # null is what is not finite, and has no number in JSON.
+                points.setdefault(name, []).append(
+                    (step, math.nan if value is None else value))
     return points
 
 

@@ -80,7 +80,7 @@ class Training:
       measured: {"split/metric": the step of that value}.
       chief: whether this process is the one that writes files.
       checkpoints: a checkpoint.Checkpoints.
-      writers: a writers.Writers.
+      writers: a writer_thread.Writers.
       pace: a pace.Pace, which says how many steps a call trains.
       window: train_log.Window of the steps since the last log.
       clock: train_log.Throughput.
