@@ -254,6 +254,7 @@ def run(training, actions):
             act()  # What became due by an action that ended the run.
         if training.step and due(exp.checkpoint_every):
             training.save()
+        checkpoints.finish()
         if training.finished:
             return True
         training.poll()
