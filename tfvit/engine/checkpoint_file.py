@@ -132,13 +132,21 @@ def _name(spelled):
                   spelled.split("/")[1])
 
 
+def suffixes(prefix):
+    """What the names of its files end with; that of the index comes last.
+
+    Without an index the rest is no checkpoint.
+    """
+    folder, stem = os.path.split(prefix)
+    names = files.named(folder, rf"{re.escape(stem)}\..*")
+    return [name[len(stem):] for name in sorted(
+        names, key=lambda name: name.endswith(".index"))]
+
+
 def remove(prefix):
     """Removes a checkpoint."""
-    folder, stem = os.path.split(prefix)
-    names = files.named(folder, rf"{stem}\..*")
-    # The index goes first: without it the rest is no checkpoint any more.
-    for name in sorted(names, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(os.path.join(folder, name))
+    for suffix in reversed(suffixes(prefix)):
+        tf.io.gfile.remove(prefix + suffix)
 
 
 def tidy_up(folder, steps):
@@ -147,7 +155,11 @@ def tidy_up(folder, steps):
     What is not of one of the `steps`, which have an index.
     """
     for name in files.named(folder, r".*_temp.*"):
-        tf.io.gfile.rmtree(os.path.join(folder, name))
+        path = os.path.join(folder, name)
+        if tf.io.gfile.isdir(path):
+            tf.io.gfile.rmtree(path)
+        else:
+            tf.io.gfile.remove(path)
     for name in files.named(folder, r"ckpt-\d+\..*"):
         if int(re.search(r"\d+", name)[0]) not in steps:
             tf.io.gfile.remove(os.path.join(folder, name))
