@@ -7,10 +7,11 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
-    r"bindings|engine|evaluators|serving|server|config",
+    r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning",
-    r"api|finetune|train|evaluate|export|predict|serve|benchmark|__main__",
+    r"api|finetune|train|evaluate|export|predict|serve|benchmark|tpu_check|"
+    r"__main__",
 ]
 DOORS = {
     "gin": r"config",
@@ -26,6 +27,7 @@ DOORS = {
     "mlflow": r"engine/writers",
     "starlette": r"server/app",
     "uvicorn": r"serve",
+    "jax": r"tpu/compile_step",
 }
 
 

@@ -12,6 +12,7 @@ import re
 import tensorflow as tf
 
 from tfvit.distribute import cluster
+from tfvit.distribute import stand_in
 
 _COMMUNICATION = ("AUTO", "NCCL", "RING")
 _CROSS_DEVICE_OPS = {
@@ -159,7 +160,7 @@ def auto():
 
 def use_jit(jit, strategy):
     """Resolves "auto" to XLA on accelerators only: CPUs gain nothing by it."""
-    if isinstance(strategy, tf.distribute.TPUStrategy):
+    if isinstance(strategy, (tf.distribute.TPUStrategy, stand_in.Slice)):
         return False  # It compiles what it runs, all-reduces and all.
     if jit != "auto":
         return jit

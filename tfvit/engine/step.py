@@ -50,7 +50,8 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     of tensors [b, ...]; n is a number; stop says that this worker was asked to
     stop. It returns {metric name: float32 [n]}, whose names are its attribute
     `names` once it is traced, and, with several workers, "stop": how many
-    replicas have been told so.
+    replicas have been told so. Its attribute `replica_step` is what strategy.run
+    calls with a replica's batch.
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
@@ -127,7 +128,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     fused, update = (tf.function(f, jit_compile=jit) for f in (fused, update))
 
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch, stop):
+    def replica_step(batch, stop=None):
         context = tf.distribute.get_replica_context()
         step = tf.convert_to_tensor(state.step)
         scale = {k: tf.convert_to_tensor(v) for k, v in state.scale.items()}
@@ -189,6 +190,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
     train_dict.trace = trace
     train_dict.names = names
+    train_dict.replica_step = replica_step
     return train_dict
 
 
