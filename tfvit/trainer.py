@@ -21,6 +21,7 @@ from tfvit.engine import run_changes
 from tfvit.engine import run_config
 from tfvit.engine import same_data
 from tfvit.engine import train_log
+from tfvit.engine import writer_thread
 from tfvit.engine import writers
 from tfvit.storage import errors
 
@@ -116,8 +117,10 @@ def _train(run, workdir, chief):
 
     training = loop.Training(
         run, checkpoints=checkpoints, chief=chief,
-        writers=writers.Writers(made if chief else {}),
-        any_worker=strategies.any_worker(run.strategy))
+        writers=writer_thread.Writers(made if chief else {},
+                                      writer_thread.pause(workdir)),
+        any_worker=strategies.any_worker(run.strategy),
+        agree=strategies.mean(run.strategy))
     if restored and training.finished and not loop.left(training, todo):
         checkpoints.wait()
         training.writers.close()
@@ -157,7 +160,7 @@ def _train(run, workdir, chief):
         for share in run.shares:  # Of several workers, this one's.
             culprit = pipeline.blame(
                 run.source, seed=exp.seed, start_step=training.position(),
-                num_steps=exp.steps_per_call, batch_size=exp.batch_size,
+                num_steps=training.pace.steps, batch_size=exp.batch_size,
                 input_context=share)
             if culprit:
                 raise ValueError(culprit) from error

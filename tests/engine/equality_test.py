@@ -34,7 +34,7 @@ def same_batches(*, input_context, **kwargs):
 
 # No dropout: each replica draws its own.
 EXPERIMENT = dataclasses.replace(
-    toy.EXPERIMENT, batch_size=8,
+    toy.EXPERIMENT, batch_size=8, steps_per_call=1,
     model=functools.partial(vit.vit, num_classes=7, image_size=8, patch_size=4,
                             width=8, depth=1, num_heads=2, mlp_dim=16),
     train_data=functools.partial(same_batches,

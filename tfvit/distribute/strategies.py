@@ -202,6 +202,14 @@ def any_worker(strategy):
     return lambda flag: total(flag) > 0
 
 
+def mean(strategy):
+    """Makes a function: number -> its mean over all workers; None for one."""
+    if not has_workers(strategy):
+        return None
+    total = _total(strategy)
+    return lambda number: total(number) / strategy.num_replicas_in_sync
+
+
 def same_everywhere(strategy, number):
     """Whether all workers, which all have to ask, give the same number."""
     return _total(strategy)(number) == number * strategy.num_replicas_in_sync

@@ -10,6 +10,7 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.engine import determinism
 from tfvit.engine import extension
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
@@ -22,9 +23,9 @@ def build(exp, *, strategy=None, training=True):
     Args:
       exp: an experiment.Experiment.
       strategy: a tf.distribute.Strategy in place of the experiment's.
-      training: whether two runs of the same config are to give the same bits,
-        and the batch to divide evenly. Otherwise random numbers, which belong
-        to whoever calls, are left alone.
+      training: whether random numbers are to be those of exp.seed, and the
+        batch to divide evenly. Otherwise they, which belong to whoever calls,
+        are left alone, and exp.deterministic counts only where it is True.
 
     Returns:
       A Run.
@@ -40,8 +41,10 @@ def build(exp, *, strategy=None, training=True):
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)
     if training:
         _check_replicas(exp, strategy)
-        tf.config.experimental.enable_op_determinism()
+        determinism.require(exp.deterministic, strategy)
         tf_keras.utils.set_random_seed(exp.seed % 2**32)
+    elif exp.deterministic is True:
+        determinism.require(True, strategy)
     with strategy.scope(), precision_policy(exp.precision):
         model = exp.model()
     return Run(exp, strategy, model)

@@ -12,6 +12,7 @@ from typing import Any, Callable, NamedTuple
 
 from absl import logging
 
+from tfvit.engine import pace
 from tfvit.engine import train_log
 
 
@@ -96,7 +97,8 @@ class Training:
       measured: {"split/metric": the step of that value}.
       chief: whether this process is the one that writes files.
       checkpoints: a checkpoint.Checkpoints.
-      writers: a writers.Writers.
+      writers: a writer_thread.Writers.
+      pace: a pace.Pace, which says how many steps a call trains.
       window: train_log.Window of the steps since the last log.
       clock: train_log.Throughput.
       iterator: over the batches, standing where the run does.
@@ -105,8 +107,9 @@ class Training:
       poll: call it often in what takes long; it raises where a signal came.
     """
 
-    def __init__(self, run, *, checkpoints, writers, chief, any_worker):
-        """`any_worker` is bool -> whether it is True on any worker."""
+    def __init__(self, run, *, checkpoints, writers, chief, any_worker,
+                 agree=None):
+        """See strategies.any_worker; and pace.Pace for `agree`."""
         self.run = run
         self.checkpoints = checkpoints
         self.writers = writers
@@ -115,6 +118,7 @@ class Training:
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
         self.changed = False
+        self.pace = pace.Pace(run.exp.steps_per_call, agree)
         self.window = train_log.Window(self.memory, run.exp.max_loss)
         self.clock = train_log.Throughput()
         self.stop_signal = Stop(any_worker)
@@ -268,7 +272,8 @@ def run(training, actions):
         # The steps tell of other workers' signals, two calls later: asking would
         # stop all of them at each.
         training.poll(training.window.stop)
-        n = min([exp.steps_per_call, training.total_steps - training.step] + [
+        most = training.pace.next(training.clock.rate() / exp.batch_size)
+        n = min([most, training.total_steps - training.step] + [
             steps - training.step % steps for steps in cadences])
         training.window.add(training.step, train(
             training.iterator, n, stop=training.stop_signal.asked))

@@ -13,7 +13,9 @@ import shlex
 
 from tfvit.bindings import former_names
 
-_ANYTIME = re.compile(r".*\.skip_corrupt")  # Told to runs that stop there.
+_ANYTIME = re.compile(
+    r".*\.skip_corrupt|"  # Told to runs that stop there.
+    r"experiment\.Experiment\.(deterministic|steps_per_call)")  # Speed alone.
 _LONGER = re.compile(  # What the steps so far do not depend on.
     r"experiment\.Experiment\.(total_steps|extended|\w+_every|"
     r"keep_checkpoints|actions|writers)|(.*/)?(actions|writers)\.\w+\.\w+")
