@@ -143,7 +143,7 @@ def _train(run, workdir, chief):
     if chief:
         lock.begin(workdir)
     try:
-        last = loop.run(training, todo)
+        last = _run(training, todo)
     except tf.errors.OpError as error:
         if errors.is_memory(error):
             raise MemoryError(out_of_memory(exp, error)) from error
@@ -169,6 +169,20 @@ def _train(run, workdir, chief):
         training.writers.close()
     logging.info("Done: %s", workdir)
     return nested(last)
+
+
+def _run(training, todo):
+    """loop.run, at whose end the workers wait for each other.
+
+    One that is started again at once would else meet others' old processes.
+    """
+    try:
+        last = loop.run(training, todo)
+    except loop.Preempted:
+        training.any_worker(False)
+        raise
+    training.any_worker(False)
+    return last
 
 
 def out_of_memory(exp, error):

@@ -220,12 +220,16 @@ def device_name(strategy):
 def is_chief(strategy):
     """Whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver
-    if resolver is None or not isinstance(
-            strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if resolver is None or not has_workers(strategy):
         return True
     chief = "chief" in resolver.cluster_spec().jobs
     return resolver.task_type == "chief" or (not chief and
                                              resolver.task_id == 0)
+
+
+def has_workers(strategy):
+    """Whether other processes, each with its own replicas, are part of it."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def any_worker(strategy):
@@ -239,7 +243,7 @@ def any_worker(strategy):
 
 def mean(strategy):
     """Makes a function: number -> its mean over all workers; None for one."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return None
     total = _total(strategy)
     return lambda number: total(number) / strategy.num_replicas_in_sync
@@ -252,7 +256,7 @@ def same_everywhere(strategy, number):
 
 def _total(strategy):
     """Makes a function: number -> its sum over the replicas of all workers."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return lambda number: number * strategy.num_replicas_in_sync
 
     @tf.function

@@ -153,9 +153,13 @@ class Run:
 
         def pipe(context):
             self.shares.append(context)
-            return self.train_data(
+            dataset = self.train_data(
                 source=self.source, batch_size=exp.batch_size, seed=exp.seed,
                 start_step=start, input_context=context)
+            # Said, because several workers else ask each other before each
+            # step whether there is another batch.
+            return dataset.apply(tf.data.experimental.assert_cardinality(
+                tf.data.INFINITE_CARDINALITY))
 
         batches = self.strategy.distribute_datasets_from_function(pipe)
         decoding.check_images(self.model, batches.element_spec,

@@ -40,6 +40,9 @@ class Stop:
     """Turns SIGTERM and Ctrl-C, on any worker, into Preempted at a poll().
 
     A second Ctrl-C does not wait for one.
+
+    Attributes:
+      asked: whether a signal has come to this worker.
     """
 
     def __init__(self, any_worker):
@@ -68,8 +71,18 @@ class Stop:
         self._signal = signal.Signals(number).name
         logging.info("%s: saving after this step.", self._signal)
 
-    def poll(self):
-        if self._any_worker(self._signal is not None):
+    @property
+    def asked(self):
+        return self._signal is not None
+
+    def poll(self, anyone=None):
+        """Raises Preempted if a signal has come to any worker.
+
+        Args:
+          anyone: whether one has, where all know it; None: ask, as all then
+            have to.
+        """
+        if self._any_worker(self.asked) if anyone is None else anyone:
             raise Preempted(f"Stopped by {self._signal or 'another worker'}.")
 
 
@@ -257,11 +270,14 @@ def run(training, actions):
         checkpoints.finish()
         if training.finished:
             return True
-        training.poll()
+        # The steps tell of other workers' signals, two calls later: asking would
+        # stop all of them at each.
+        training.poll(training.window.stop)
         most = training.pace.next(training.clock.rate() / exp.batch_size)
         n = min([most, training.total_steps - training.step] + [
             steps - training.step % steps for steps in cadences])
-        training.window.add(training.step, train(training.iterator, n))
+        training.window.add(training.step, train(
+            training.iterator, n, stop=training.stop_signal.asked))
         training.step += n
         training.clock.count(n * exp.batch_size)
         return False

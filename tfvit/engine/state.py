@@ -4,6 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
+from tfvit.distribute import strategies
 from tfvit.optimize import loss_scale as loss_scale_lib
 from tfvit.optimize import optim
 
@@ -58,8 +59,7 @@ class TrainState:
         for name, variable in self.trained.items():
             for slot, (shape, dtype) in optimizer.slots(variable.shape).items():
                 self.slot_dtypes.setdefault(slot, {})[name] = dtype
-                if isinstance(strategy,
-                              tf.distribute.MultiWorkerMirroredStrategy):
+                if strategies.has_workers(strategy):
                     # Its first broadcast has no bfloat16 kernel; float32 holds
                     # the rounded values just as well. Checkpoints do not.
                     dtype = tf.float32

@@ -2,7 +2,9 @@
 
 On one replica the step is one function, so that XLA can fuse all of it. On
 several, the all-reduce stands between two compiled functions, because XLA
-cannot compile a collective for replicas of MirroredStrategy.
+cannot compile a collective for replicas of MirroredStrategy. All that replicas
+tell each other goes in that one: gradients, metrics, statistics, and whether a
+worker was asked to stop.
 """
 
 import time
@@ -16,7 +18,6 @@ from tfvit.optimize import layer_decay as layer_decay_lib
 from tfvit.optimize import loss_scale
 from tfvit.optimize import optim
 
-MEAN = tf.distribute.ReduceOp.MEAN
 SUM = tf.distribute.ReduceOp.SUM
 
 
@@ -24,7 +25,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                     seed, accum_steps, clip_norm, lr_multipliers=(),
                     layer_decay=None, ema_decay=None, ema_warmup=False,
                     device_ops=()):
-    """Returns train(iterator, n): trains n steps, in one call from Python.
+    """Returns train(iterator, n, stop=False): n steps, in one call from Python.
 
     Args:
       objective: one of optimize.objectives, of the model whose variables the
@@ -45,10 +46,12 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         see experiment.Experiment.
       device_ops: what the images of a batch go through first, on the device.
 
-    The returned tf.function takes an iterator over the objective's batches,
-    dicts of tensors [b, ...]; n is an int64 tensor. It returns {metric name:
-    float32 [n]}, whose names are its attribute `names` once it is traced. Its
-    attribute `replica_step` is what strategy.run calls with a replica's batch.
+    The returned function takes an iterator over the objective's batches, dicts
+    of tensors [b, ...]; n is a number; stop says that this worker was asked to
+    stop. It returns {metric name: float32 [n]}, whose names are its attribute
+    `names` once it is traced, and, with several workers, "stop": how many
+    replicas have been told so. Its attribute `replica_step` is what strategy.run
+    calls with a replica's batch.
     """
     jit = strategies.use_jit(jit, strategy)
     params = list(state.trained.values())
@@ -58,6 +61,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         optim.multipliers(state.trained, lr_multipliers).items()
     }
     num_replicas = strategy.num_replicas_in_sync
+    several_workers = strategies.has_workers(strategy)
 
     value_and_gradients = objective.compile(
         state.trained, accum_steps=accum_steps, jit=jit,
@@ -124,7 +128,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     fused, update = (tf.function(f, jit_compile=jit) for f in (fused, update))
 
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch):
+    def replica_step(batch, stop=None):
         context = tf.distribute.get_replica_context()
         step = tf.convert_to_tensor(state.step)
         scale = {k: tf.convert_to_tensor(v) for k, v in state.scale.items()}
@@ -136,12 +140,17 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                 metrics["skipped"] = weights["skipped"]
         else:
             # Not one function: a gradient may need the mean over replicas.
+            mean = lambda *values, counts=(): _mean(
+                context, values, weights, dict(counts))
             metrics, grads = direction(
                 batch, step, context.replica_id_in_sync_group, scale,
-                lambda grads: _mean(context, ({}, grads), weights)[1])
+                lambda grads: mean(grads)[0][0])
             local = [tf.convert_to_tensor(v) for v in apart]
-            metrics, (grads, common) = _mean(
-                context, (metrics, (grads, local)), weights)
+            # A copy: an argument of a function lies on no device.
+            counts = {"stop": tf.identity(stop)} if several_workers else {}
+            (metrics, grads, common), counts = mean(
+                metrics, grads, local, counts=counts)
+            metrics.update(counts)
             for variable, value in zip(apart, common):
                 variable.assign(value)
             metrics.update(update(grads, step, scale))
@@ -149,32 +158,35 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         return metrics
 
     names, since = [], []
+    extra = ["stop"] if several_workers else []
 
     @tf.function
-    def train(iterator, n):
+    def train(iterator, n, stop):
         rows = tf.TensorArray(tf.float32, size=n)
         for i in tf.range(tf.cast(n, tf.int32)):
-            metrics = strategy.run(replica_step, args=(next(iterator),))
+            metrics = strategy.run(replica_step, args=(next(iterator), stop))
             metrics = {
                 k: strategy.experimental_local_results(v)[0]
                 for k, v in metrics.items()
             }
-            names[:] = sorted(metrics)
-            rows = rows.write(i, tf.stack([metrics[k] for k in names]))
+            names[:] = sorted(metrics.keys() - extra)
+            rows = rows.write(i, tf.stack([metrics[k] for k in names + extra]))
         return rows.stack()
 
-    def train_dict(iterator, n):
-        table = train(iterator, tf.constant(n, tf.int32))  # [n, metrics]
+    def train_dict(iterator, n, stop=False):
+        table = train(iterator, tf.constant(n, tf.int32),
+                      tf.constant(float(stop)))  # [n, metrics]
         if since:  # XLA compiles when it is first called.
             logging.info("Compiled in %.1f s.", time.monotonic() - since.pop())
             since.clear()
-        return dict(zip(names, tf.unstack(table, num=len(names), axis=1)))
+        columns = names + extra
+        return dict(zip(columns, tf.unstack(table, num=len(columns), axis=1)))
 
     def trace(iterator):
         logging.info("Compiling the step ...")
         since.append(time.monotonic())
-        return train.get_concrete_function(iterator,
-                                           tf.TensorSpec([], tf.int32))
+        return train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32),
+                                           tf.TensorSpec([], tf.float32))
 
     train_dict.trace = trace
     train_dict.names = names
@@ -182,16 +194,26 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     return train_dict
 
 
-def _mean(context, values, weights):
-    """Mean of (metrics, gradients) over the replicas, weighted if need be.
+def _mean(context, values, weights, counts):
+    """(means of values, sums of counts) over the replicas.
 
     One all-reduce for everything: with several in flight, replicas may pair up
     different ones.
+
+    Args:
+      context: the tf.distribute.ReplicaContext.
+      values: structure of tensors.
+      weights: what objective.weigh found; its "mean" is this replica's share in
+        the mean, and the rest counts. None: all have the same.
+      counts: {name: float32 []}.
     """
     if weights is None:
-        return context.all_reduce(MEAN, values)
-    values, weights = context.all_reduce(SUM, (tf.nest.map_structure(
-        lambda v: v * weights["mean"], values), weights))
-    metrics, grads = tf.nest.map_structure(
-        lambda v: tf.math.divide_no_nan(v, weights["mean"]), values)
-    return {**metrics, "skipped": weights["skipped"]}, grads
+        values, counts = context.all_reduce(SUM, (values, counts))
+        divide = lambda v: v / context.num_replicas_in_sync
+    else:
+        share = weights["mean"]
+        values, counts, total = context.all_reduce(SUM, (
+            tf.nest.map_structure(lambda v: v * share, values),
+            {**counts, "skipped": weights["skipped"]}, share))
+        divide = lambda v: tf.math.divide_no_nan(v, total)
+    return tf.nest.map_structure(divide, values), counts
