@@ -7,6 +7,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 from tfvit import config
 from tfvit.bindings import gin_text
 from tfvit.bindings import trust as trust_lib
+from tfvit.data.images import batchwise
 from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
 from tfvit.engine import extension
@@ -53,10 +54,10 @@ class Experiment:
         turn is after the evaluation and before the checkpoint.
       writers: classes of engine.writers, which are where metrics go.
       init: model -> None; loads pretrained weights. None: train from scratch.
-      device_ops: of images.ops, none of them random: what the images of a
-        batch go through on the device, after train_data. [@ops.value_range]
-        there, instead of at the end of pipeline.train.ops, lets uint8 travel
-        to the device, a quarter of the bytes.
+      device_ops: of images.ops: what the images of a batch go through on the
+        device, after train_data, which may end in uint8: a quarter of the bytes
+        to copy. Random ones may be ops.flip_lr, randaug.randaugment and
+        distort.color_jitter.
       skip_corrupt: skip and count images that do not decode, in training and
         in all evaluators, instead of stopping. Where one of these has a
         skip_corrupt of its own, such as pipeline.train.skip_corrupt, that one
@@ -172,10 +173,11 @@ class Experiment:
                              "above 0, or None.")
         self._check_parts()
         random = [decoding.op_name(op) for op in self.device_ops
-                  if decoding.is_random(op)]
+                  if decoding.is_random(op) and not
+                  batchwise.takes_batches(op)]
         if random:
-            raise ValueError(f"Experiment.device_ops must not be random: move "
-                             f"{', '.join(random)} to pipeline.train.ops.")
+            raise ValueError(f"Experiment.device_ops: move {', '.join(random)} "
+                             "to pipeline.train.ops: it takes no batches.")
         if not 1 <= self.loss_scale < 2.0**127:
             raise ValueError(f"Experiment.loss_scale={self.loss_scale!r} must "
                              "be at least 1, and finite.")

@@ -45,7 +45,8 @@ class Indexed:
                  seed=None,
                  shard_index: int = 0,
                  num_shards: int = 1,
-                 skip=0) -> tf.data.Dataset:
+                 skip=0,
+                 keep: Callable | None = None) -> tf.data.Dataset:
         """Reads one epoch of one shard, without its first `skip` examples.
 
         Args:
@@ -53,6 +54,8 @@ class Indexed:
           shard_index: which of the shards to read.
           num_shards: how many shards divide the examples.
           skip: examples to leave out at the start, after shuffling.
+          keep: tells by the position in the shuffled shard, int64 [], which
+            examples to read; None for all.
         """
         order = tf.range(shard_index,
                          self.num_examples,
@@ -61,7 +64,7 @@ class Indexed:
         if seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, pair(seed))
         indices = tf.data.Dataset.from_tensor_slices(order).skip(skip)
-        return self.fetched(indices)
+        return self.fetched(kept(indices, keep, skip))
 
     def fetched(self, indices, key=None) -> tf.data.Dataset:
         """Reads the examples of these numbers, or of each what `key` names.
@@ -72,6 +75,15 @@ class Indexed:
         return indices.map(fetch,
                            num_parallel_calls=tf.data.AUTOTUNE,
                            deterministic=True)
+
+
+def kept(dataset, keep: Callable | None, skip=0) -> tf.data.Dataset:
+    """Of a dataset that begins at position `skip`, what `keep` says of it."""
+    if keep is None:
+        return dataset
+    numbered = dataset.enumerate(tf.cast(skip, tf.int64))
+    chosen = numbered.filter(lambda position, _: keep(position))
+    return chosen.map(lambda _, element: element)
 
 
 class Streamed:

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from tfvit.data.images import batchwise
 from tfvit.data.images import ops as ops_lib
 from tfvit.storage import errors
 
@@ -89,10 +90,27 @@ def decode(records: tf.data.Dataset,
     return records.interleave(one, **in_order).map(report)
 
 
-def on_device(ops: Sequence[Callable], images) -> tf.Tensor:
-    """Applies ops that are not random; returns float32, as models take it."""
-    for op in ops:
-        images = op(images)
+def on_device(ops: Sequence[Callable], images, *, seed: int = 0,
+              first=0) -> tf.Tensor:
+    """Applies ops to images [b, H, W, c]; returns float32, as models take it.
+
+    Args:
+      ops: of images.ops; random ones must be `also_of_batches`.
+      images: uint8 or float32.
+      seed: of the random ones.
+      first: number of the first image of the batch, of all of the run.
+    """
+    if any(map(is_random, ops)):
+        numbers = first + tf.range(images.shape[0], dtype=tf.int64)
+        seeds = batchwise.seeds(seed, numbers)
+    for position, op in enumerate(ops):
+        if is_random(op):
+            # Compiled in any case: else each of its operations would write all
+            # of the images.
+            images = tf.function(op, jit_compile=True, autograph=False)(
+                images, batchwise.fold_in(seeds, position))
+        else:
+            images = op(images)
     return tf.cast(images, tf.float32)
 
 
