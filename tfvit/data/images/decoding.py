@@ -47,7 +47,7 @@ def decode(records: tf.data.Dataset,
 
     def good(number, record):
         seed = fold_in(seeds, number)
-        image = _apply(ops, record["image"], seed)
+        image = _to_fixed_size(ops, record["image"], seed)
         if image.dtype != tf.uint8 or not keep_uint8:
             image = tf.cast(image, tf.float32)
         # Of its own: no op has this number.
@@ -169,13 +169,18 @@ def zeros(spec):
         return tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), spec)
 
 
-def _apply(ops, image, seed):
+def apply(ops: Sequence[Callable], image, seed) -> tf.Tensor:
     """Applies ops in order, each random one with a seed of its own."""
     for position, op in enumerate(ops):
         if is_random(op):
             image = op(image, fold_in(seed, position))
         else:
             image = op(image)
+    return image
+
+
+def _to_fixed_size(ops, image, seed):
+    image = apply(ops, image, seed)
     if image.shape.rank != 3 or not image.shape.is_fully_defined():
         raise ValueError(
             f"The ops {[op_name(op) for op in ops]} end in images of shape "
