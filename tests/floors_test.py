@@ -10,7 +10,8 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning",
-    r"api|finetune|train|evaluate|export|predict|serve|benchmark|decode_worker|"
+    r"api|finetune|train|evaluate|export|predict|serve|benchmark|prepare|"
+    r"decode_worker|"
     r"__main__",
 ]
 DOORS = {
@@ -18,8 +19,10 @@ DOORS = {
     "official": r"data/images/randaug",
     "tensorflow_text": r"data/tokenizers",
     "tensorflow_datasets": r"data/datasets/sources",
+    "array_record": r"data/datasets/array_records",
     "scipy": r"weights/adapt",
     "sklearn": r"data/datasets/digits",
+    "pyarrow": r"data/datasets/(parquet|arrow)",
     "tf2onnx": r"serving/convert",
     "onnxruntime": r"serving/convert",
     "matplotlib": r"inference/figures",

@@ -2,15 +2,12 @@
 
 All of it is a pure function of (seed, batch): see pipeline.py.
 """
-from collections.abc import Callable
 import dataclasses
-import inspect
 
 import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import source as source_lib
-from tfvit.data.images import decoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,20 +47,12 @@ def train_records(source, seed: int, first: int, share: Share,
     if not size:
         raise ValueError(f"The source's {source.num_examples} examples are too "
                          f"few for {share.num_shards} workers.")
+    if source_lib.has_order(source):
+        return _ordered(source, seed, first, share, every)
     begin = first * share.batch_size
-    first_epoch, used = divmod(begin, size)
     seeds = np.array([seed, 0], np.int64)
-
-    @tf.autograph.experimental.do_not_convert  # It warns about TFDS.
-    def read(epoch):
-        skip = used * tf.cast(epoch == first_epoch, tf.int64)
-
-        def keep(position):
-            batch = (epoch * size + position) // share.batch_size
-            return (batch - first) % every == 0
-
-        return examples(source, share, seed=decoding.fold_in(seeds, epoch),
-                        skip=skip, keep=None if every == 1 else keep)
+    records = source.endless(seeds, shard_index=share.index,
+                             num_shards=share.num_shards, skip=begin)
 
     def number(local, record):
         again = local >= begin + size
@@ -71,30 +60,61 @@ def train_records(source, seed: int, first: int, share: Share,
             **record, "again": again
         }
 
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return numbered(epochs.flat_map(read), first, every,
-                    share.batch_size).map(number)
+    numbered = records.enumerate(begin)
+    if every > 1:
+        numbered = numbered.filter(
+            lambda local, _: (local // share.batch_size - first) % every == 0)
+    return numbered.map(number)
 
 
-def examples(source, share: Share, *, keep: Callable | None, skip=0,
-             seed=None) -> tf.data.Dataset:
-    """A share's epoch from `skip` on, of what `keep` says of the position."""
-    options = dict(seed=seed, shard_index=share.index,
-                   num_shards=share.num_shards, skip=skip)
-    if keep is None:
-        return source.examples(**options)
-    if "keep" in inspect.signature(source.examples).parameters:
-        return source.examples(**options, keep=keep)
-    # One that has to read to know how far it is.
-    return source_lib.kept(source.examples(**options), keep, skip)
+def _ordered(source, seed, first, share, every):
+    """train_records of a source that knows who comes at any place.
+
+    The epochs, one permutation each, are one endless sequence; a step takes the
+    next batch_size of it, and a replica its slice of these. So the batches are
+    the same for any number of workers.
+    """
+    size, replicas = source.num_examples, share.num_replicas
+    whole = share.batch_size * replicas * share.num_shards
+    begin = first // replicas * whole
+
+    def places(batch):
+        rank = share.index * replicas + batch % replicas
+        return (batch // replicas * whole + rank * share.batch_size +
+                tf.range(share.batch_size, dtype=tf.int64))
+
+    def numbers(batch):
+        found = places(batch)
+        seeds = tf.stack([tf.fill([share.batch_size], np.int64(seed)),
+                          found // size], 1)
+        return source.order(found % size, seeds)
+
+    def said(batch):
+        found = places(batch)
+        return found, found >= begin + size
+
+    batches = tf.data.Dataset.range(first, tf.int64.max, every)
+    examples = source.fetched(batches.map(numbers).unbatch())
+    return tf.data.Dataset.zip((batches.map(said).unbatch(), examples)).map(
+        lambda said, record: (said[0], {**record, "again": said[1]}))
 
 
-def numbered(records: tf.data.Dataset, first: int, every: int,
-             batch_size: int) -> tf.data.Dataset:
-    """Adds the places in the share: records are of first, first + every, ..."""
+def records_once(source, first: int, end: int, share: Share,
+                 every: int = 1) -> tf.data.Dataset:
+    """Yields (place in the share, record) in storage order, each once.
 
-    def place(i, record):
-        batch = first + i // batch_size * every
-        return batch * batch_size + i % batch_size, record
-
-    return records.enumerate().map(place)
+    Of the batches first, first + every, ... before `end`.
+    """
+    size, batch_size = source.shard_size(share.index, share.num_shards), (
+        share.batch_size)
+    if not source_lib.has_order(source):
+        records = source.examples(shard_index=share.index,
+                                  num_shards=share.num_shards).enumerate()
+        return records.filter(lambda place, _: (
+            place // batch_size - first) % every == 0) if every > 1 else records
+    places = tf.data.Dataset.range(first, end, every).map(
+        lambda batch: batch * batch_size + tf.range(batch_size, dtype=tf.int64)
+    ).map(lambda places: places[places < size])
+    return tf.data.Dataset.zip((places.unbatch(), source.fetched(places.map(
+        lambda places: source.order(places * share.num_shards + share.index,
+                                    None)).unbatch())))

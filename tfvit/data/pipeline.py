@@ -151,10 +151,8 @@ def evaluate(
         mine = range(first, num_batches, every)
         full = sum(min(max(sizes[share.index] - n * size, 0), size)
                    for n in mine)
-        records = order.examples(
-            source, share, skip=first * size, keep=None if every == 1 else
-            lambda position: (position // size - first) % every == 0)
-        examples = decoding.decode(order.numbered(records, first, every, size),
+        records = order.records_once(source, first, num_batches, share, every)
+        examples = decoding.decode(records,
                                    ops=ops,
                                    fields=fields,
                                    seed=0,

@@ -22,7 +22,7 @@ _TOTAL = "experiment.Experiment.total_steps"
 _WARMUP = re.compile(r"(.*/)?schedules\.\w+\.warmup_steps")  # Goes with it.
 _PLACE = re.compile(r"(?:.*/)?(\w+)\.\w+\.(?:path|root|pattern|vocab|\w+_dir|"
                     r"\w+_file)")
-_DATA = ("sources", "captions")
+_DATA = ("sources", "captions", "prepared")
 
 
 def bindings(text: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tfvit.storage import ram
 _LOG_EVERY = 50_000
 
 
-class Mixture:
+class Mixture(source_lib.Epochs):
     """Several sources, each with a share of the examples; see source.py.
 
     An epoch is just long enough for every source to be seen whole; what has a
