@@ -48,10 +48,10 @@ class Experiment:
         turn is after the evaluation and before the checkpoint.
       writers: classes of engine.writers, which are where metrics go.
       init: model -> None; loads pretrained weights. None: train from scratch.
-      device_ops: of images.ops, none of them random: what the images of a
-        batch go through on the device, after train_data. [@ops.value_range]
-        there, instead of at the end of pipeline.train.ops, lets uint8 travel
-        to the device, a quarter of the bytes.
+      device_ops: of images.ops: what the images of a batch go through on the
+        device, after train_data, which may end in uint8: a quarter of the bytes
+        to copy. Random ones may be ops.flip_lr, randaug.randaugment and
+        distort.color_jitter.
       skip_corrupt: skip and count images that do not decode, in training and
         in all evaluators, instead of stopping. Where one of these has a
         skip_corrupt of its own, such as pipeline.train.skip_corrupt, that one

@@ -10,6 +10,7 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.data.images import keep as keep_lib
 from tfvit.engine import determinism
 from tfvit.engine import extension
 from tfvit.engine import state as state_lib
@@ -150,6 +151,8 @@ class Run:
         """Iterator over the training batches from step `start` on."""
         exp = self.exp
         self.shares = []
+        keep_lib.check(config.settings(exp.train_data).get("keep"),
+                       exp.device_ops, "Experiment.device_ops")
 
         def pipe(context):
             self.shares.append(context)

@@ -133,7 +133,9 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         step = tf.convert_to_tensor(state.step)
         scale = {k: tf.convert_to_tensor(v) for k, v in state.scale.items()}
         batch, weights = objective.weigh(
-            {**batch, "images": decoding.on_device(device_ops, batch["images"])})
+            {**batch, "images": decoding.on_device(
+                device_ops, batch["images"], seed=seed,
+                first=_first(batch, step, context, num_replicas))})
         if num_replicas == 1:
             metrics = fused(batch, step, tf.constant(0), scale)
             if weights:
@@ -192,6 +194,13 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     train_dict.names = names
     train_dict.replica_step = replica_step
     return train_dict
+
+
+def _first(batch, step, context, num_replicas):
+    """Number of the first example of a replica's batch, of the whole run."""
+    place = (tf.cast(step, tf.int64) * num_replicas +
+             tf.cast(context.replica_id_in_sync_group, tf.int64))
+    return place * batch["images"].shape[0]
 
 
 def _mean(context, values, weights, counts):

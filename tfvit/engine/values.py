@@ -3,6 +3,7 @@
 import numbers
 import re
 
+from tfvit.data.images import batchwise
 from tfvit.data.images import decoding
 from tfvit.engine import extension
 
@@ -82,10 +83,10 @@ def _check_together(exp):
                          "above 0, or None.")
     _check_parts(exp)
     random = [decoding.op_name(op) for op in exp.device_ops
-              if decoding.is_random(op)]
+              if decoding.is_random(op) and not batchwise.takes_batches(op)]
     if random:
-        raise ValueError(f"Experiment.device_ops must not be random: move "
-                         f"{', '.join(random)} to pipeline.train.ops.")
+        raise ValueError(f"Experiment.device_ops: move {', '.join(random)} "
+                         "to pipeline.train.ops: it takes no batches.")
     if not 1 <= exp.loss_scale < 2.0**127:
         raise ValueError(f"Experiment.loss_scale={exp.loss_scale!r} must "
                          "be at least 1, and finite.")

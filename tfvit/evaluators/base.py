@@ -130,12 +130,13 @@ def _each(name, batches, function, poll):
 
 
 def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
-            annotate=decoding.labels):
+            annotate=decoding.labels, service=None):
     """Shares a source out to the replicas, every example once.
 
     Args:
       strategy: the tf.distribute.Strategy.
-      source, ops, batch_size, skip_corrupt, annotate: see pipeline.evaluate.
+      source, ops, batch_size, skip_corrupt, annotate, service: see
+        pipeline.evaluate.
 
     Returns:
       Batches of pipeline.evaluate.
@@ -146,7 +147,7 @@ def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
         dataset, count = pipeline.evaluate(
             source=source, ops=ops, batch_size=batch_size,
             input_context=context, skip_corrupt=skip_corrupt,
-            annotate=annotate)
+            annotate=annotate, service=service)
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
         num_batches.append(count // replicas)
         return dataset

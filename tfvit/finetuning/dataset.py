@@ -49,7 +49,7 @@ def read(data, *, val_share=None, overrides=((), ())):
 
     Args:
       data: a folder, {class}/* or {split}/{class}/*; a table, with the columns
-        image and label, and maybe split; what tools.to_tfrecords wrote; a gin
+        image and label, and maybe split; what tfvit prepare wrote; a gin
         file as gin/data has them; or the name of a dataset of TFDS.
       val_share: of training's images that validate; None for a tenth, where
         there is no split for that.
@@ -58,24 +58,10 @@ def read(data, *, val_share=None, overrides=((), ())):
     Raises:
       ValueError: it is none of these, or not fit to train on; says why.
     """
+    includes, lines, where, own = _lines(data, val_share, overrides)
+    share = None if own else _percent(val_share) / 100
+    place = _place(data)
     what = kinds.of(data)
-    percent = _percent(val_share)
-    place = paths.home(data)
-    if paths.is_local(place):
-        place = os.path.abspath(place)
-    if what == "gin":
-        includes, lines, own = *_gin(data, place), True
-        where, share = data, None
-    else:
-        includes, lines, names = {"folder": _folder, "manifest": _manifest,
-                                  "tfds": _tfds}[what](data, place, overrides)
-        own = "val" in names
-        share = None if own else percent / 100
-        lines += _splits(what, names, percent)
-        where = place if what != "tfds" else f"{data} of TensorFlow Datasets"
-    if own and val_share is not None:
-        raise ValueError(f"--val_share={val_share:g}: DATA={data} has a split "
-                         "of its own to validate on. Leave the flag out.")
     _parse(includes, lines, overrides)
     makers = config.sources()
     names = _roles(data, makers)
@@ -91,6 +77,49 @@ def read(data, *, val_share=None, overrides=((), ())):
         class_names=tuple(sources["train"].class_names),
         evaluators={r: name for r, name in names.items() if r != "train"},
         sizes={role: source.num_examples for role, source in sources.items()})
+
+
+def makers(data, *, val_share=None, overrides=((), ())):
+    """({split: () -> source}, the gin text that says so) of all of the data.
+
+    Args:
+      data, val_share, overrides: see read. Captions will do, too.
+
+    Raises:
+      ValueError: see read.
+    """
+    includes, lines, _, _ = _lines(data, val_share, overrides, captions=True)
+    _parse(includes, lines, overrides)
+    return config.sources(), text((*includes, *overrides[0]),
+                                  [*lines, *overrides[1]])
+
+
+def _place(data):
+    place = paths.home(data)
+    return os.path.abspath(place) if paths.is_local(place) else place
+
+
+def _lines(data, val_share, overrides, captions=False):
+    """(gin files, lines, a sentence's beginning, whether it has its own val)."""
+    what, place = kinds.of(data), _place(data)
+    percent = _percent(val_share)
+    if what == "gin":
+        includes, lines = _gin(data, place)
+        where, own = data, True
+    else:
+        if captions and what == "manifest" and _has_captions(place, overrides):
+            what = "captions"
+        includes, lines, names = {
+            "folder": _folder, "manifest": _manifest, "tfds": _tfds,
+            "captions": _captions}[what](data, place, overrides)
+        own = "val" in names
+        if what != "captions":
+            lines += _splits(what, names, percent)
+        where = place if what != "tfds" else f"{data} of TensorFlow Datasets"
+    if own and val_share is not None:
+        raise ValueError(f"--val_share={val_share:g}: DATA={data} has a split "
+                         "of its own to validate on. Leave the flag out.")
+    return includes, lines, where, own
 
 
 def text(includes, lines):
@@ -151,18 +180,38 @@ def _folder(data, place, overrides):
 def _manifest(data, place, overrides):
     includes, lines = ["gin/data/manifest.gin"], [f"MANIFEST = {place!r}"]
     _parse(includes, lines, overrides)
-    label, column, delimiter = (
-        config.bound(f"sources.manifest.{name}")
-        for name in ("label_column", "split_column", "delimiter"))
-    _, row = next(iter(tables.records(place, delimiter, "sources.manifest",
-                                      [])), (0, {}))
-    if "caption" in row and (label or "label") not in row:
+    column, delimiter = (config.bound(f"sources.manifest.{name}")
+                         for name in ("split_column", "delimiter"))
+    if _has_captions(place, overrides):
         raise ValueError(f"DATA={data} {kinds.CAPTIONS}")
     splits = manifests.splits(place, column or "split", delimiter)
     names = listing.roles(splits, f"DATA={data}")
     if splits and "train" not in names:
         raise ValueError(f"DATA={data}: the column {column or 'split'!r} has "
                          f"{', '.join(map(repr, splits))}, and no 'train'.")
+    return includes, lines, names
+
+
+def _has_captions(place, overrides):
+    """Whether a table has captions, and no labels."""
+    _parse(["gin/data/manifest.gin"], [f"MANIFEST = {place!r}"], overrides)
+    label = config.bound("sources.manifest.label_column") or "label"
+    delimiter = config.bound("sources.manifest.delimiter")
+    _, row = next(iter(tables.records(place, delimiter, "sources.manifest",
+                                      [])), (0, {}))
+    return "caption" in row and label not in row
+
+
+def _captions(data, place, overrides):
+    """(includes, lines, {role: split}) of a table of captions."""
+    includes, lines = ["gin/data/captions.gin"], [f"CAPTIONS = {place!r}"]
+    _parse(includes, lines, overrides)
+    column, delimiter = (config.bound(f"captions.table.{name}")
+                         for name in ("split_column", "delimiter"))
+    names = listing.roles(manifests.splits(place, column or "split", delimiter),
+                          f"DATA={data}")
+    lines += [f"{role}/captions.table.split = {split!r}"
+              for role, split in names.items()]
     return includes, lines, names
 
 

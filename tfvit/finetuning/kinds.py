@@ -17,9 +17,11 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 CAPTIONS = ("has captions, not classes: train images and texts together by "
             "tfvit train --gin_file=gin/lit_captions.gin "
             "--gin_bindings=\"CAPTIONS = '...'\".")
-_NO_DATA_GIN = ("is TFRecords without the data.gin that tools.to_tfrecords "
-                "writes beside them. Write one as gin/data has them, with "
-                "sources.tfrecords, and give that file.")
+_RECORDS = (".tfrecord", ".array_record")
+_NO_DATA_GIN = ("has records without the data.gin that tfvit prepare writes "
+                "beside them once all are there. Let it write the rest; or, for "
+                "TFRecords of another origin, write one as gin/data has them, "
+                "with sources.tfrecords, and give that file.")
 
 
 def of(data):
@@ -54,7 +56,7 @@ def of(data):
         reason = "is an archive: unpack it, and give the folder."
     elif suffix == ".npz":
         reason = ("is no data. To start from these weights: --from=" + data)
-    elif ".tfrecord" in path.lower():
+    elif any(kind in path.lower() for kind in _RECORDS):
         reason = _NO_DATA_GIN
     else:
         reason = ("is neither a folder of images nor a table of them, "
@@ -68,7 +70,7 @@ def _kind_of_folder(data, path):
     names = files.named(path, r"[^.].*")
     if not names:
         raise ValueError(f"DATA={data} is an empty folder.")
-    if any(".tfrecord" in name for name in names):
+    if any(kind in name for name in names for kind in _RECORDS):
         raise ValueError(f"DATA={data} {_NO_DATA_GIN}")
     if "config.gin" in names:
         raise ValueError(f"DATA={data} is the directory of a run. To start "
