@@ -14,6 +14,10 @@ IMAGES = np.random.default_rng(0).uniform(
     -1, 1, [3, 16, 16, 3]).astype(np.float32)
 
 
+def part(server, **settings):
+    return server.parts(**settings)["model"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["token", "gap", "representation", "hybrid",
                                   "mixer"])
@@ -21,7 +25,7 @@ IMAGES = np.random.default_rng(0).uniform(
 def test_float32_files_agree_for_every_architecture(name, kind):
     if kind == "onnx":
         pytest.importorskip("tf2onnx")
-    _, report = convert.convert(samples.server(name), kind, IMAGES)
+    _, report = convert.convert(part(samples.server(name)), kind, IMAGES)
     assert report["max_difference"] < 1e-4
     assert report["largest_logit"] > 0.1
     assert report["same_class"] == 1.0
@@ -34,13 +38,13 @@ def test_float32_files_agree_for_every_architecture(name, kind):
 @pytest.mark.parametrize("kind, smallest, largest", [
     ("tflite_float16", 1e-6, 1e-2), ("tflite_int8", 1e-4, 5e-2)])
 def test_smaller_numbers_differ_a_little(name, kind, smallest, largest):
-    _, report = convert.convert(samples.server(name), kind, IMAGES)
+    _, report = convert.convert(part(samples.server(name)), kind, IMAGES)
     share = report["max_difference"] / report["largest_logit"]
     assert smallest < share < largest
 
 
 def test_the_file_that_is_written_is_the_one_compared():
-    data, _ = convert.convert(samples.server(), "tflite", IMAGES)
+    data, _ = convert.convert(part(samples.server()), "tflite", IMAGES)
     interpreter = tf.lite.Interpreter(model_content=data)
     source = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(source, IMAGES.shape)
@@ -63,8 +67,8 @@ def test_files_are_run_by_the_names_of_their_outputs(link):
     for kind, run in (("tflite", run_tflite), ("onnx", run_onnx)):
         if kind == "onnx":
             pytest.importorskip("tf2onnx")
-        data, _ = convert.convert(samples.server(link=link), kind, IMAGES,
-                                  probabilities=True)
+        data, _ = convert.convert(part(samples.server(link=link),
+                                       probabilities=True), kind, IMAGES)
         found = run(data)
         assert set(found) == set(expected)
         for name, values in found.items():
@@ -92,7 +96,7 @@ def test_a_file_that_differs_is_an_error(monkeypatch):
                         lambda server, kind, images, *_: (
                             b"", np.ones([3, 7])))
     with pytest.raises(ValueError, match="differs from the Keras model by"):
-        convert.convert(samples.server(), "tflite", IMAGES)
+        convert.convert(part(samples.server()), "tflite", IMAGES)
 
 
 def brightness(count=140):
@@ -122,14 +126,14 @@ def test_int8_with_the_ranges_of_one_class_is_refused(one):
     server, images, labels = brightness()
     with pytest.raises(ValueError, match="tflite_int8 file is too different.* "
                        "of 70 images .* less than 90.0%"):
-        convert.convert(server, "tflite_int8", images[1::2],
+        convert.convert(part(server), "tflite_int8", images[1::2],
                         calibration=images[labels == one], min_same_class=0.9)
 
 
 def test_int8_with_the_ranges_of_all_classes_keeps_the_accuracy():
     server, images, labels = brightness()
     data, report = convert.convert(
-        server, "tflite_int8", images[1::2], calibration=images[::2],
+        part(server), "tflite_int8", images[1::2], calibration=images[::2],
         labels=labels[1::2], min_same_class=0.9)
     assert report["original_accuracy"] == 1.0
     # By an interpreter of the test's own, on all images.
