@@ -18,7 +18,7 @@ from tfvit.storage import spelling
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _COMMANDS = ("finetune", "train", "evaluate", "export", "predict", "serve",
-             "benchmark")
+             "demo", "benchmark")
 
 
 def _tools():

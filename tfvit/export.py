@@ -44,7 +44,8 @@ _NPZ = flags.DEFINE_string(
     "npz", None, "Instead of --workdir: path, URL or catalogue name of a file.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the versions; may be gs://.")
 _NAME = flags.DEFINE_string(
-    "name", None, "The model's name on the server (default: that of --out).")
+    "name", None, "The model's name on the server (default: that of --out), or "
+    "on the page in the browser (default: its own).")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "How many classes to name.",
                               lower_bound=1)
 _SIGNATURES = flags.DEFINE_list(
@@ -132,7 +133,7 @@ def main(words):
 def _export_page(trained):
     path, _ = browser.export(
         trained, _OUT.value, precisions=_PRECISIONS.value,
-        images=_PRESETS.value, texts=_TEXTS.value,
+        images=_PRESETS.value, texts=_TEXTS.value, name=_NAME.value,
         max_image_mb=_MAX_IMAGE_MB.value, max_pixels=_MAX_PIXELS.value)
     print(f"Wrote {path}\nLook at it: tfvit demo --out={_OUT.value}\nOr put "
           f"all of {_OUT.value} on any host of static files.")

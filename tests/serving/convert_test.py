@@ -7,7 +7,9 @@ import tensorflow as tf
 import tf_keras
 
 from tests.serving import samples
+from tfvit.data import tokenizers
 from tfvit.serving import convert
+from tfvit.serving import lit_signatures
 from tfvit.serving import signatures as signatures_lib
 
 IMAGES = np.random.default_rng(0).uniform(
@@ -97,6 +99,63 @@ def test_a_file_that_differs_is_an_error(monkeypatch):
                             b"", np.ones([3, 7])))
     with pytest.raises(ValueError, match="differs from the Keras model by"):
         convert.convert(part(samples.server()), "tflite", IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, worst", [
+    ("tflite", 1e-5), ("tflite_float16", 1e-2), ("tflite_int8_weights", 0.1),
+    ("onnx", 1e-5)])
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_towers_are_files_of_their_own(kind, worst, tower):
+    model = samples.lit()
+    tokens = np.array([[2, 3, 4, 0, 0, 0], [2, 5, 6, 7, 3, 1]], np.int32)
+    server = lit_signatures.Server(
+        model=model, ops=samples.OPS, tokenizer=tokenizers.wordpiece(
+            vocab=["[PAD]", "[UNK]", "[CLS]", *"abcde"], max_len=6))
+    if kind == "onnx":
+        pytest.importorskip("tf2onnx")
+    inputs = {"image": IMAGES, "text": tokens}[tower]
+    data, report = convert.convert(server.parts()[tower], kind, inputs, batch=1
+                                   if kind != "onnx" else None)
+    expected = {"image": model.embed_images,
+                "text": model.embed_texts}[tower](inputs).numpy()
+    name = {"image": "images", "text": "tokens"}[tower]
+    if kind == "onnx":
+        import onnxruntime
+        found = onnxruntime.InferenceSession(data).run(
+            ["embeddings"], {name: inputs})[0]
+    else:
+        litert = pytest.importorskip("ai_edge_litert.interpreter")
+        run = litert.Interpreter(model_content=data).get_signature_runner()
+        found = np.concatenate([run(**{name: one[np.newaxis]})["embeddings"]
+                                for one in inputs])
+    testing.assert_allclose(found, expected, atol=worst)
+    assert report["max_difference"] < worst and report["least_cosine"] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["headless", "unpooled"])
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_models_without_classes_give_features(name, kind):
+    if kind == "onnx":
+        pytest.importorskip("tf2onnx")
+    server = samples.server(name)
+    data, report = convert.convert(part(server), kind, IMAGES)
+    found = {"tflite": run_tflite, "onnx": run_onnx}[kind](data)
+    assert set(found) == {"features"} and "same_class" not in report
+    testing.assert_allclose(
+        found["features"], server._forward(IMAGES)[0], atol=1e-4)
+    with pytest.raises(ValueError, match="--probabilities: this model gives"):
+        server.parts(probabilities=True)
+
+
+def test_another_direction_is_refused(monkeypatch):
+    made = part(samples.server("headless"))
+    values = {"features": made.call(IMAGES)["features"].numpy()}
+    monkeypatch.setattr(convert, "_tflite", lambda *_: (
+        b"", values["features"][:, ::-1]))
+    with pytest.raises(ValueError, match="a cosine of .* less than 0.95"):
+        convert.convert(made, "tflite_int8_weights", IMAGES)
 
 
 def brightness(count=140):

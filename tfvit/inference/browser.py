@@ -1,6 +1,8 @@
 """From a finished model to a page that runs it in a browser."""
 
+import hashlib
 import json
+import os
 import re
 
 from absl import logging
@@ -13,6 +15,7 @@ from tfvit.serving import convert
 from tfvit.serving import formats
 from tfvit.serving import page
 from tfvit.serving import saved
+from tfvit.weights import cache
 
 _BYTES = {"float32": 4, "float16": 2, "int8": 1}  # Of a weight.
 _TEMPLATES = {"clip_best": prompts.clip_best, "clip_paper": prompts.clip_paper}
@@ -20,7 +23,7 @@ _NAMES = ("cat", "dog", "car", "tree", "house", "person")  # To compare with.
 
 
 def export(trained, out, *, precisions, images=(), texts=(),
-           max_image_mb=formats.MAX_IMAGE_MB, max_pixels=formats.MAX_PIXELS):
+           name=None, max_image_mb=formats.MAX_IMAGE_MB, max_pixels=formats.MAX_PIXELS):
     """Writes the page, or adds a model to it.
 
     Args:
@@ -29,6 +32,7 @@ def export(trained, out, *, precisions, images=(), texts=(),
       precisions: of formats.BROWSER, of the files of weights.
       images: files of the presets, see presets.find.
       texts: the first prompts; () for what is on the presets.
+      name: of the model on the page; None for its own.
       max_image_mb: of images' towers, larger ones are left out: the page has
         the presets alone then, of which the embeddings are known.
       max_pixels: the page refuses larger images.
@@ -58,7 +62,7 @@ def export(trained, out, *, precisions, images=(), texts=(),
     known = {name: value.numpy() for name, value in parts["image"].call(
         tf.constant(pixels)).items()}
     info = {
-        "name": trained.name.removesuffix(".npz"), "step": trained.step,
+        "name": name or trained.name.removesuffix(".npz"), "step": trained.step,
         "kind": "texts" if trained.tokenizer else "classes",
         "link": trained.link, "image_shape": list(server.image_shape),
         "max_pixels": max_pixels, "preprocessing": steps,
@@ -71,8 +75,28 @@ def export(trained, out, *, precisions, images=(), texts=(),
     else:
         info["classes"] = list(trained.class_names)
     files["demo.json"] = json.dumps(info, ensure_ascii=False)
-    name = re.sub(r"[^\w.-]", "_", info["name"])
-    return page.write(out, name=name, step=trained.step, files=files), info
+    return page.write(out, name=_plain(info["name"]), step=trained.step,
+                      files=files), info
+
+
+def cached(trained, settings):
+    """The folder in the cache for a page of a model with these weights.
+
+    Args:
+      trained: a finished.Trained.
+      settings: what else the page depends on, for JSON.
+    """
+    known = json.dumps([
+        saved.fingerprint(trained.model.variables), trained.record(),
+        list(trained.class_names), settings], sort_keys=True, default=str)
+    digest = hashlib.sha256(known.encode()).hexdigest()
+    return os.path.join(cache.root(), "demo",
+                        f"{_plain(trained.name)}-{digest[:16]}")
+
+
+def _plain(name):
+    """A model's name, as a folder has it."""
+    return re.sub(r"[^\w.-]", "_", name.removesuffix(".npz"))
 
 
 def _parts(server, has_texts):

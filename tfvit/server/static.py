@@ -31,7 +31,7 @@ _TYPES = {
 }
 _SMALLER = (".html", ".css", ".js", ".json", ".wasm", ".txt", ".svg", ".model")
 # The address of what never changes: .../VERSION/...
-_VERSIONED = re.compile(r"/(runtime/[^/]+|models/[^/]+/\d+)/")
+_VERSIONED = re.compile(r"/models/[^/]+/\d+/")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -54,14 +54,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, body):
         address = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-        path = os.path.realpath(os.path.join(self._root, address.lstrip("/")))
-        if os.path.isdir(path) and address.endswith("/"):
-            path = os.path.join(path, "index.html")
-        inside = path.startswith(os.path.join(self._root, ""))
-        if not inside or not os.path.isfile(path):
+        path = self._file(address)
+        if path is None:
+            said = b"Not found.\n"
             self._send(http.HTTPStatus.NOT_FOUND, {
                 "Content-Type": "text/plain; charset=utf-8"},
-                       b"Not found.\n" if body else b"", 11)
+                       said if body else b"", len(said))
             return
         suffix = os.path.splitext(path)[1]
         facts = os.stat(path)
@@ -84,6 +82,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 data = f.read()
         self._send(http.HTTPStatus.OK, headers, data if body else b"",
                    len(data))
+
+    def _file(self, address):
+        """The file of an address, or None."""
+        if "\0" in address:
+            return None
+        path = os.path.realpath(os.path.join(self._root, address.lstrip("/")))
+        if os.path.isdir(path) and address.endswith("/"):
+            path = os.path.join(path, "index.html")
+        inside = path.startswith(os.path.join(self._root, ""))
+        return path if inside and os.path.isfile(path) else None
 
     def _send(self, status, headers, data, length):
         self.send_response(status)

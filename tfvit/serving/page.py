@@ -1,7 +1,7 @@
 """The folder of a page that runs models in a browser, for any static host.
 
 OUT/index.html, style.css, *.js      the page: tools/demo
-OUT/runtime/VERSION/                 what runs the models, from npm
+OUT/runtime/                         what runs the models, from npm
 OUT/models/NAME/VERSION/             demo.json and what it names
 OUT/models.json                      which models there are
 """
@@ -25,7 +25,7 @@ UTILS = npm.Package(
     name="@litertjs/wasm-utils", version="2.5.3",
     integrity="sha512-4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580T"
     "mk78pC2kT39A9OYBVdFawteZ/sI1kQ==")
-RUNTIME = f"runtime/{CORE.version}"  # The import map of index.html names it.
+RUNTIME = "runtime"  # The import map of index.html names it.
 _MARK = "tfvit:demo"  # In our index.html: what has it may be written anew.
 _PAGE = (".html", ".css", ".js", ".svg")
 
@@ -125,13 +125,19 @@ def refresh(out, parts=None):
     with errors.writing(out):
         for path, content in parts.items():
             target = os.path.join(out, path)
-            tf.io.gfile.makedirs(os.path.dirname(target))
-            # Of one size, the runtime of a version is there already.
-            if path.startswith(RUNTIME) and tf.io.gfile.exists(
-                    target) and tf.io.gfile.stat(target).length == len(content):
+            if _has(target, content):  # Browsers need not load it again.
                 continue
+            tf.io.gfile.makedirs(os.path.dirname(target))
             saved.write_all(os.path.dirname(target),
                             {os.path.basename(target): content})
+
+
+def _has(path, content):
+    if not tf.io.gfile.exists(path):
+        return False
+    with tf.io.gfile.GFile(path, "rb") as f:
+        return f.read() == (content.encode() if isinstance(content, str) else
+                            content)
 
 
 def page():

@@ -120,7 +120,7 @@ class Server(reusable.Reusable):
                 return dict(zip(("logits", "rollout"), explained(images)))
             found = {"logits": self._forward(images)[1]}
             if probabilities:
-                found["probabilities"] = self.link(logits)
+                found["probabilities"] = self.link(found["logits"])
             return found
 
         return {"model": convert.Part(

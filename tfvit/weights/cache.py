@@ -39,8 +39,13 @@ def path(url, *, storage, buckets):
             (host in buckets and parts.scheme != "gs")):
         stem, suffix = os.path.splitext(names[-1])
         names[-1] = f"{stem}-{key(url)[:16]}{suffix}"
-    root = os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit"
-    return os.path.join(os.path.expanduser(root), *names)
+    return os.path.join(root(), *names)
+
+
+def root():
+    """The folder of all downloads: $TFVIT_CACHE, or ~/.cache/tfvit."""
+    return os.path.expanduser(
+        os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit")
 
 
 def key(url):
