@@ -10,8 +10,8 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning|checkup",
-    r"api|finetune|train|evaluate|export|predict|serve|benchmark|tpu_check|"
-    r"doctor|prepare|decode_worker|__main__",
+    r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
+    r"tpu_check|doctor|prepare|decode_worker|__main__",
 ]
 DOORS = {
     "gin": r"config",
