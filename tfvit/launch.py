@@ -188,9 +188,9 @@ def _fail(error):
     if "tensorflow" in sys.modules and not isinstance(error, ValueError):
         import tensorflow as tf
 
-        from tfvit.engine import loop
+        from tfvit.engine import stopping
         from tfvit.storage import errors
-        if isinstance(error, loop.Preempted):
+        if isinstance(error, stopping.Preempted):
             logging.info("%s", error)
             sys.exit(PREEMPTED)
         if isinstance(error, tf.errors.OpError):

@@ -20,6 +20,7 @@ from tfvit.engine import loop
 from tfvit.engine import run_changes
 from tfvit.engine import run_config
 from tfvit.engine import same_data
+from tfvit.engine import stopping
 from tfvit.engine import train_log
 from tfvit.engine import writer_thread
 from tfvit.engine import writers
@@ -57,7 +58,7 @@ def train(exp, workdir):
 
     Raises:
       ValueError: something in the experiment or its data cannot work.
-      loop.Preempted: SIGTERM or Ctrl-C came, and everything is saved.
+      stopping.Preempted: SIGTERM or Ctrl-C came, and everything is saved.
       FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
       ConnectionError: another worker is gone.
@@ -178,7 +179,7 @@ def _run(training, todo):
     """
     try:
         last = loop.run(training, todo)
-    except loop.Preempted:
+    except stopping.Preempted:
         training.any_worker(False)
         raise
     training.any_worker(False)

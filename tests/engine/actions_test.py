@@ -22,6 +22,7 @@ from tfvit.engine import actions
 from tfvit.engine import checkpoint
 from tfvit.engine import dry_run
 from tfvit.engine import loop
+from tfvit.engine import stopping
 from tfvit.engine import writers
 from tfvit.evaluators import classification
 from tfvit.evaluators import metrics
@@ -235,12 +236,12 @@ def test_a_run_that_is_stopped_remembers_how_patient_it_was(tmp_path):
     class Preempted(Scripted):
 
         def run(self, poll):
-            raise loop.Preempted("now")
+            raise stopping.Preempted("now")
 
     first = dataclasses.replace(stop, evaluator_every={"rare": 5}, evaluators={
         "val": scripted(values[:2]),
         "rare": functools.partial(Preempted, [], "")})
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(first, tmp_path / "parts")
     assert checkpoint.steps(tmp_path / "parts")[-1] == 5
     trainer.train(stopping(values[2:], patience=3), tmp_path / "parts")
@@ -254,11 +255,11 @@ def test_a_signal_during_the_last_evaluation_leaves_it_to_the_next_start(
     class Preempted(Scripted):
 
         def run(self, poll):
-            raise loop.Preempted("now")
+            raise stopping.Preempted("now")
 
     exp = dataclasses.replace(EXPERIMENT, eval_every=20, checkpoint_every=20,
                               evaluators={"val": scripted([0.25])})
-    with pytest.raises(loop.Preempted, match="Saved step 20"):
+    with pytest.raises(stopping.Preempted, match="Saved step 20"):
         trainer.train(dataclasses.replace(exp, evaluators={
             "val": functools.partial(Preempted, [], "")}), tmp_path)
     result = trainer.train(exp, tmp_path)
