@@ -5,7 +5,6 @@ What has been done is part of the checkpoint, so that a run that was stopped
 anywhere takes up exactly there.
 """
 
-import contextlib
 from typing import Any, Callable, NamedTuple
 
 from absl import logging
@@ -185,7 +184,7 @@ def run(training, actions):
       actions: [Every].
 
     Raises:
-      Preempted: SIGTERM or Ctrl-C came; a checkpoint of the current step is written.
+      stopping.Preempted: SIGTERM or Ctrl-C came; this step is saved.
       FloatingPointError: the loss or the gradient is not finite, or the loss
         is above Experiment.max_loss.
     """
@@ -245,7 +244,8 @@ def run(training, actions):
             return training.memory["last"]
         except stopping.Preempted as reason:
             guarded(training.save)
-            raise stopping.Preempted(f"{reason} Saved step {training.step}; the same "
-                            "command continues the run.") from None
+            raise stopping.Preempted(
+                f"{reason} Saved step {training.step}; the same command "
+                "continues the run.") from None
         finally:
             checkpoints.wait()
