@@ -12,6 +12,7 @@ import re
 from absl import logging
 import tensorflow as tf
 
+from tfvit.distribute import sharding
 from tfvit.engine import checkpoint_file
 from tfvit.storage import errors
 from tfvit.storage import files
@@ -170,6 +171,9 @@ class Checkpoints:
 
     def _start(self, step, best, tidy):
         if not self._writes:
+            for value in tf.nest.flatten(self._live):
+                if isinstance(value, sharding.Shards):
+                    value.whole()  # Who writes needs this worker's share.
             return
         self.wait()
         self._take_copy()
