@@ -79,6 +79,12 @@ class Experiment:
         skipped is no update. For runs that are not much longer than what
         ema_decay averages over.
       strategy: () -> tf.distribute.Strategy.
+      shard_optimizer: each replica keeps only its share of the optimizer's
+        state and of the averages, and updates only its share of the weights
+        (ZeRO-1; see distribute.sharding): less memory, and one more message
+        between replicas at each step.
+      reduce_dtype: "float32", or "bfloat16" to add gradients up over replicas
+        at half the traffic, rounded to 8 bits.
       on_nan: what to do when the loss or the gradient is not finite: "stop", or
         "rollback" to the last checkpoint and leave out the batches from there
         to the one that did it.
@@ -140,6 +146,8 @@ class Experiment:
     ema_decay: Optional[float] = None
     ema_warmup: bool = False
     strategy: Callable[[], Any] = distribute_lib.auto
+    shard_optimizer: bool = False
+    reduce_dtype: str = "float32"
     on_nan: str = "stop"
     max_loss: Optional[float] = None
     max_rollbacks: int = 3

@@ -199,7 +199,7 @@ def _idle_accelerator():
 
 def use_jit(jit, strategy):
     """Resolves "auto" to XLA on accelerators only: CPUs gain nothing by it."""
-    if isinstance(strategy, (tf.distribute.TPUStrategy, stand_in.Slice)):
+    if is_one_program(strategy):
         return False  # It compiles what it runs, all-reduces and all.
     if jit != "auto":
         return jit
@@ -225,6 +225,12 @@ def is_chief(strategy):
     chief = "chief" in resolver.cluster_spec().jobs
     return resolver.task_type == "chief" or (not chief and
                                              resolver.task_id == 0)
+
+
+def is_one_program(strategy):
+    """Whether XLA compiles all of a step, with what replicas tell each other.
+    """
+    return isinstance(strategy, (tf.distribute.TPUStrategy, stand_in.Slice))
 
 
 def has_workers(strategy):

@@ -101,7 +101,7 @@ class Run:
             state = state_lib.TrainState(
                 self.params, self.optimizer, self.strategy, frozen=exp.frozen,
                 ema=exp.ema_decay is not None, loss_scale=scale,
-                statistics=self.statistics)
+                statistics=self.statistics, shard=exp.shard_optimizer)
         if exp.frozen:
             logging.info("Frozen: %d of %d parameters.",
                          len(self.params) - len(state.trained),
@@ -145,7 +145,7 @@ class Run:
             accum_steps=exp.accum_steps, clip_norm=exp.clip_norm,
             lr_multipliers=exp.lr_multipliers, layer_decay=exp.layer_decay,
             ema_decay=exp.ema_decay, ema_warmup=exp.ema_warmup,
-            device_ops=exp.device_ops)
+            device_ops=exp.device_ops, reduce_dtype=exp.reduce_dtype)
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""

@@ -11,6 +11,7 @@ import re
 from absl import logging
 import tensorflow as tf
 
+from tfvit.distribute import sharding
 from tfvit.engine import checkpoint_file
 from tfvit.engine import saver
 from tfvit.storage import errors
@@ -156,6 +157,9 @@ class Checkpoints:
     def _save(self, regular, best):
         step, self._best_due = int(self._live["step"].numpy()), None
         if not self._writes:
+            for value in tf.nest.flatten(self._live):
+                if isinstance(value, sharding.Shards):
+                    value.whole()  # Who writes needs this worker's share.
             return
 
         def tidy():

@@ -6,6 +6,7 @@ import re
 
 import tensorflow as tf
 
+from tfvit.distribute import sharding
 from tfvit.storage import files
 
 
@@ -53,7 +54,8 @@ def _fit(tree, reader, *names):
                 raise AssertionError(
                     f"{what} is {tuple(shapes[spelled])} there and "
                     f"{tuple(value.shape)} here.")
-            if dtypes[spelled] != value.dtype:
+            if (dtypes[spelled] != value.dtype or
+                    isinstance(value, sharding.Shards)):
                 with tf.device("CPU:0"):
                     stand_in = tf.Variable(
                         tf.zeros(shapes[spelled], dtypes[spelled]),

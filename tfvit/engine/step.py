@@ -4,27 +4,28 @@ On one replica the step is one function, so that XLA can fuse all of it. On
 several, the all-reduce stands between two compiled functions, because XLA
 cannot compile a collective for replicas of MirroredStrategy. All that replicas
 tell each other goes in that one: gradients, metrics, statistics, and whether a
-worker was asked to stop.
+worker was asked to stop. Where they keep the optimizer's state in shares, a
+second one gathers the new weights.
 """
 
+import functools
 import time
 
 from absl import logging
 import tensorflow as tf
 
 from tfvit.data.images import decoding
+from tfvit.distribute import sharding
 from tfvit.distribute import strategies
 from tfvit.optimize import layer_decay as layer_decay_lib
 from tfvit.optimize import loss_scale
 from tfvit.optimize import optim
 
-SUM = tf.distribute.ReduceOp.SUM
-
 
 def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                     seed, accum_steps, clip_norm, lr_multipliers=(),
                     layer_decay=None, ema_decay=None, ema_warmup=False,
-                    device_ops=()):
+                    device_ops=(), reduce_dtype="float32"):
     """Returns train(iterator, n, stop=False): n steps, in one call from Python.
 
     Args:
@@ -45,6 +46,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
       ema_decay, ema_warmup: of the state's moving averages, where it has any;
         see experiment.Experiment.
       device_ops: what the images of a batch go through first, on the device.
+      reduce_dtype: in which gradients are added up over replicas.
 
     The returned function takes an iterator over the objective's batches, dicts
     of tensors [b, ...]; n is a number; stop says that this worker was asked to
@@ -62,17 +64,20 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     }
     num_replicas = strategy.num_replicas_in_sync
     several_workers = strategies.has_workers(strategy)
+    one_program = strategies.is_one_program(strategy)
 
     value_and_gradients = objective.compile(
         state.trained, accum_steps=accum_steps, jit=jit,
         num_replicas=num_replicas)
 
-    def direction(batch, step, replica, scale, mean):
+    @functools.partial(tf.function, jit_compile=jit)
+    def seeds_of(step, replica):
         fold = tf.random.experimental.stateless_fold_in
-        seeds = [
-            fold(fold(tf.constant([seed, use], tf.int32), step), replica)
-            for use in range(2)
-        ]
+        return [fold(fold(tf.constant([seed, use], tf.int32), step), replica)
+                for use in range(2)]
+
+    def direction(batch, step, replica, scale, mean):
+        seeds = seeds_of(step, replica)
 
         def evaluate(synchronized=False):
             loss, grads = value_and_gradients(batch, seeds, scale.get("value"))
@@ -80,8 +85,13 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
 
         return gradients(evaluate, params, optimizer.lr(step), step)
 
-    def update(grads, step, scale):
-        norm = tf.linalg.global_norm(grads)
+    axes = [state.axis(name) for name in state.trained]
+    any_cut = any(axis is not None for axis in axes)
+
+    def update(grads, norm, step, scale, number):
+        """Returns (metrics, new shares of the parameters that are cut)."""
+        if norm is None:
+            norm = tf.linalg.global_norm(grads)
         finite = tf.math.is_finite(norm)
         metrics = {"grad_norm": norm, **objective.metrics()}
         # The data and the schedule count skipped updates, the moments do not.
@@ -97,27 +107,38 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         if ema_warmup:  # By this update, which is number count + 1.
             decay = tf.minimum(ema_decay, (2.0 + count) / (11.0 + count))
         lr = optimizer.lr(step)
-        for (name, variable), grad in zip(state.trained.items(), grads):
-            slots = {k: v[name] for k, v in state.slots.items() if name in v}
+        shares = []
+        for (name, variable), grad, axis in zip(state.trained.items(), grads,
+                                                axes):
+            mine = lambda v: v if axis is None or v.shape != variable.shape else (
+                sharding.own(tf.convert_to_tensor(v), axis, number,
+                             num_replicas))
+            slots = {k: sharding.share(v[name]) for k, v in state.slots.items()
+                     if name in v}
+            before = tf.convert_to_tensor(mine(variable))
             value, new_slots = optimizer.update(
-                name, tf.convert_to_tensor(variable), grad,
+                name, before, mine(grad),
                 {k: tf.convert_to_tensor(v) for k, v in slots.items()},
                 lr=lr * factors[name], step=count)
-            news = [(variable, value)]
-            news += [(slots[slot], new) for slot, new in new_slots.items()]
+            news = [(slots[slot], new) for slot, new in new_slots.items()]
             if state.ema:
-                average = tf.convert_to_tensor(state.ema[name])
-                news.append((state.ema[name], decay * average +
+                average = sharding.share(state.ema[name])
+                news.append((average, decay * tf.convert_to_tensor(average) +
                              (1.0 - decay) * value))
+            if axis is None:
+                news.append((variable, value))
+            else:
+                shares.append(tf.where(finite, value, before) if scale
+                              else value)
             for target, new in news:
                 new = tf.cast(new, target.dtype)
                 target.assign(tf.where(finite, new, target) if scale else new)
-        return metrics
+        return metrics, shares
 
     def fused(batch, step, replica, scale):
         metrics, grads = direction(batch, step, replica, scale,
                                    lambda grads: grads)
-        return {**metrics, **update(grads, step, scale)}
+        return {**metrics, **update(grads, None, step, scale, None)[0]}
 
     # Statistics that each replica would keep for itself, such as those of
     # BatchNormalization. Their mean, which is what counts, stays the same; but
@@ -142,20 +163,34 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
                 metrics["skipped"] = weights["skipped"]
         else:
             # Not one function: a gradient may need the mean over replicas.
-            mean = lambda *values, counts=(): _mean(
-                context, values, weights, dict(counts))
+            mean = functools.partial(_mean, context, weights=weights,
+                                     dtype=reduce_dtype)
             metrics, grads = direction(
                 batch, step, context.replica_id_in_sync_group, scale,
-                lambda grads: mean(grads)[0][0])
+                lambda grads: mean({}, grads)[1])
             local = [tf.convert_to_tensor(v) for v in apart]
             # A copy: an argument of a function lies on no device.
             counts = {"stop": tf.identity(stop)} if several_workers else {}
-            (metrics, grads, common), counts = mean(
-                metrics, grads, local, counts=counts)
+            (metrics, common), grads, counts = mean(
+                (metrics, local), grads, counts=counts,
+                axes=axes if one_program else None)
             metrics.update(counts)
             for variable, value in zip(apart, common):
                 variable.assign(value)
-            metrics.update(update(grads, step, scale))
+            number = norm = None
+            if any_cut:
+                number = sharding.number(context)
+                if one_program:
+                    norm = sharding.global_norm(context, grads, axes)
+            more, shares = update(grads, norm, step, scale, number)
+            metrics.update(more)
+            if any_cut:
+                cut = [(variable, axis) for variable, axis in zip(params, axes)
+                       if axis is not None]
+                wholes = sharding.all_gather(context, shares,
+                                             [axis for _, axis in cut])
+                for (variable, _), whole in zip(cut, wholes):
+                    variable.assign(whole)
         state.step.assign_add(1)
         return metrics
 
@@ -203,26 +238,34 @@ def _first(batch, step, context, num_replicas):
     return place * batch["images"].shape[0]
 
 
-def _mean(context, values, weights, counts):
-    """(means of values, sums of counts) over the replicas.
-
-    One all-reduce for everything: with several in flight, replicas may pair up
-    different ones.
+def _mean(context, values, grads, *, weights, dtype, counts=None, axes=None):
+    """(means of values, means of grads, sums of counts) over the replicas.
 
     Args:
       context: the tf.distribute.ReplicaContext.
-      values: structure of tensors.
+      values: structure of float32 tensors.
+      grads: list of float32 tensors.
       weights: what objective.weigh found; its "mean" is this replica's share in
         the mean, and the rest counts. None: all have the same.
+      dtype: in which grads are added up.
       counts: {name: float32 []}.
+      axes: along which to deal the grads out, to each replica its share; None
+        for all to all, or in their place for one of them.
     """
-    if weights is None:
-        values, counts = context.all_reduce(SUM, (values, counts))
-        divide = lambda v: v / context.num_replicas_in_sync
-    else:
-        share = weights["mean"]
-        values, counts, total = context.all_reduce(SUM, (
-            tf.nest.map_structure(lambda v: v * share, values),
-            {**counts, "skipped": weights["skipped"]}, share))
-        divide = lambda v: tf.math.divide_no_nan(v, total)
-    return tf.nest.map_structure(divide, values), counts
+    counts, share = dict(counts or {}), None
+    if weights is not None:
+        share, counts["skipped"] = weights["mean"], weights["skipped"]
+        values, grads = tf.nest.map_structure(lambda v: v * share,
+                                              (values, grads))
+    grads = [tf.cast(grad, dtype) for grad in grads]
+    dealt = sharding.reduce_scatter(context, grads, axes or [None] * len(grads))
+    rest = [grad for grad, own in zip(grads, dealt) if own is None]
+    values, rest, counts, total = sharding.all_reduce(
+        context, (values, rest, counts, () if share is None else share))
+    rest = iter(rest)
+    grads = [tf.cast(next(rest) if own is None else own, tf.float32)
+             for own in dealt]
+    divide = lambda v: (v / context.num_replicas_in_sync if share is None else
+                        tf.math.divide_no_nan(v, total))
+    values, grads = tf.nest.map_structure(divide, (values, grads))
+    return values, grads, counts

@@ -90,7 +90,10 @@ def _check_together(exp):
     if not 1 <= exp.loss_scale < 2.0**127:
         raise ValueError(f"Experiment.loss_scale={exp.loss_scale!r} must "
                          "be at least 1, and finite.")
-    for name in ("tf32", "skip_corrupt"):
+    if exp.reduce_dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"Experiment.reduce_dtype={exp.reduce_dtype!r} is "
+                         "neither 'float32' nor 'bfloat16'.")
+    for name in ("tf32", "skip_corrupt", "shard_optimizer"):
         value = getattr(exp, name)
         if not isinstance(value, bool):
             raise ValueError(f"Experiment.{name}={value!r} must be True or "
