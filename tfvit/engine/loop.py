@@ -12,6 +12,8 @@ from typing import Any, Callable, NamedTuple
 
 from absl import logging
 
+from tfvit.distribute import strategies
+from tfvit.engine import checkpoint_file
 from tfvit.engine import pace
 from tfvit.engine import train_log
 
@@ -95,8 +97,9 @@ class Training:
     """
 
     def __init__(self, run, *, checkpoints, writers, chief, any_worker,
-                 agree=None):
-        """See strategies.any_worker; and pace.Pace for `agree`."""
+                 agree=None, begun=None):
+        """See strategies.any_worker, pace.Pace for `agree`, start_up.StartUp
+        for `begun`."""
         self.run = run
         self.checkpoints = checkpoints
         self.writers = writers
@@ -105,6 +108,7 @@ class Training:
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
         self.changed = False
+        self._begun = begun
         self.pace = pace.Pace(run.exp.steps_per_call, agree)
         self.window = train_log.Window(self.memory, run.exp.max_loss)
         self.clock = train_log.Throughput()
@@ -114,7 +118,7 @@ class Training:
 
     def _stand(self):
         """Takes the place of the state, which was just restored or made."""
-        _upgrade(self.memory)
+        checkpoint_file.upgrade(self.memory)
         self.step = int(self.run.state.step.numpy())
         if any(step == self.step for step, *_ in self.run.exp.extended):
             self.memory.pop("stopped", None)  # It was made longer here.
@@ -137,6 +141,15 @@ class Training:
     def finished(self):
         """Whether this is the last step."""
         return self.step == self.total_steps or "stopped" in self.memory
+
+    def has_begun(self):
+        """Tells of the first step how long it took to get there."""
+        if self._begun:
+            self.window.settle()  # Till then a device may be at it.
+            self._begun.lap("first step")
+            self._begun.log(strategies.use_jit(self.run.exp.jit,
+                                               self.run.strategy))
+            self._begun = None
 
     def stop(self, reason):
         """Ends the run after this step, as if it were the last."""
@@ -199,19 +212,6 @@ class Training:
         self.writers.rewind(self.memory.get("writers", {}), self.step)
 
 
-def _upgrade(memory):
-    """Turns what an earlier version remembered into today's, in place."""
-    if "metrics_bytes" in memory:
-        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
-    for name, default in (("done", {}), ("actions", {}), ("last", {})):
-        memory.setdefault(name, default)
-    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
-        if old in memory:
-            memory["done"][name] = memory.pop(old)
-    if "best" in memory:
-        memory["actions"]["keep_best"] = memory.pop("best")
-
-
 def left(training, actions):
     """Whether the last step of a run still lacks an action, or its save."""
     done = training.memory["done"]
@@ -263,6 +263,7 @@ def run(training, actions):
             steps - training.step % steps for steps in cadences])
         training.window.add(training.step, train(training.iterator, n))
         training.step += n
+        training.has_begun()
         training.clock.count(n * exp.batch_size)
         return False
 
