@@ -12,7 +12,6 @@ from typing import Any, Callable, NamedTuple
 
 from absl import logging
 
-from tfvit.distribute import strategies
 from tfvit.engine import checkpoint_file
 from tfvit.engine import pace
 from tfvit.engine import train_log
@@ -87,6 +86,7 @@ class Training:
       chief: whether this process is the one that writes files.
       checkpoints: a checkpoint.Checkpoints.
       writers: a writer_thread.Writers.
+      begun: a start_up.StartUp.
       pace: a pace.Pace, which says how many steps a call trains.
       window: train_log.Window of the steps since the last log.
       clock: train_log.Throughput.
@@ -97,9 +97,8 @@ class Training:
     """
 
     def __init__(self, run, *, checkpoints, writers, chief, any_worker,
-                 agree=None, begun=None):
-        """See strategies.any_worker, pace.Pace for `agree`, start_up.StartUp
-        for `begun`."""
+                 begun, agree=None):
+        """See strategies.any_worker; and pace.Pace for `agree`."""
         self.run = run
         self.checkpoints = checkpoints
         self.writers = writers
@@ -108,7 +107,7 @@ class Training:
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
         self.changed = False
-        self._begun = begun
+        self.begun = begun
         self.pace = pace.Pace(run.exp.steps_per_call, agree)
         self.window = train_log.Window(self.memory, run.exp.max_loss)
         self.clock = train_log.Throughput()
@@ -141,15 +140,6 @@ class Training:
     def finished(self):
         """Whether this is the last step."""
         return self.step == self.total_steps or "stopped" in self.memory
-
-    def has_begun(self):
-        """Tells of the first step how long it took to get there."""
-        if self._begun:
-            self.window.settle()  # Till then a device may be at it.
-            self._begun.lap("first step")
-            self._begun.log(strategies.use_jit(self.run.exp.jit,
-                                               self.run.strategy))
-            self._begun = None
 
     def stop(self, reason):
         """Ends the run after this step, as if it were the last."""
@@ -263,7 +253,7 @@ def run(training, actions):
             steps - training.step % steps for steps in cadences])
         training.window.add(training.step, train(training.iterator, n))
         training.step += n
-        training.has_begun()
+        training.begun.step_done(training)
         training.clock.count(n * exp.batch_size)
         return False
 

@@ -5,6 +5,7 @@ import time
 
 from absl import logging
 
+from tfvit.distribute import strategies
 from tfvit.engine import compile_cache
 
 _is_first = True  # Of this process: only that run began with it.
@@ -54,8 +55,13 @@ class StartUp:
             return "off"
         return "warm" if 0 < self._kept == compile_cache.entries() else "cold"
 
-    def log(self, jit):
-        """One line of all; `jit` says whether XLA compiles."""
+    def step_done(self, training):
+        """Tells of the first step of a loop.Training what it took."""
+        if "first step" in self.seconds:
+            return
+        training.window.settle()  # Till then a device may be at it.
+        self.lap("first step")
+        jit = strategies.use_jit(training.run.exp.jit, training.run.strategy)
         cache = f" (XLA's cache: {self.cache()})" * bool(jit)
         logging.info("First step after %.1f s: %s%s.", sum(
             self.seconds.values()), ", ".join(
