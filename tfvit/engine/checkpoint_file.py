@@ -25,6 +25,19 @@ class Memory(tf.train.experimental.PythonState):
         self.data.update(json.loads(string_value))
 
 
+def upgrade(memory):
+    """Turns what an earlier version remembered into today's, in place."""
+    if "metrics_bytes" in memory:
+        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
+    for name, default in (("done", {}), ("actions", {}), ("last", {})):
+        memory.setdefault(name, default)
+    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
+        if old in memory:
+            memory["done"][name] = memory.pop(old)
+    if "best" in memory:
+        memory["actions"]["keep_best"] = memory.pop("best")
+
+
 def key(*names):
     """TensorFlow's key of a variable, whose names have any signs."""
     spelled = (name.replace(".", "..").replace("/", ".S") for name in names)
