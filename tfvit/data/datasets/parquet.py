@@ -236,7 +236,7 @@ def table(*,
         logging.warning(
             "%s has row groups of %.0f MB, and one image costs a whole one: "
             "write it with row_group_size=100, or copy it by tfvit "
-            "to_tfrecords.", path, groups.num_bytes / 2**20)
+            "prepare.", path, groups.num_bytes / 2**20)
     return Rows(groups, found.pop("rows"), **found)
 
 

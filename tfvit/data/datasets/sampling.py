@@ -136,7 +136,7 @@ def sampled(*,
         raise ValueError(
             "sampling.sampled.base must be a source whose examples can be read "
             "in any order, and this one reads them one after the other. Copy "
-            "it by tfvit to_tfrecords, or keep it in memory by "
+            "it by tfvit prepare, or keep it in memory by "
             "@combine.in_memory.")
     factors = _factors(class_weights, class_weights_file, made.class_names)
     groups = np.zeros(made.num_examples, np.int64)
