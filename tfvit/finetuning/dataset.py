@@ -13,7 +13,7 @@ from tfvit import config
 from tfvit.bindings import settable
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
-from tfvit.data.datasets import shards
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import tables
 from tfvit.finetuning import kinds
 from tfvit.finetuning import splits
@@ -205,8 +205,8 @@ def _shards(what, data, place, overrides):
     includes, lines = [f"gin/data/{what}.gin"], [f"{macro} = {place!r}"]
     _parse(includes, lines, overrides)
     suffix = next(s for s, kind in kinds.SHARDS.items() if kind == what)
-    found = shards.find(place, (suffix,), "DATA")
-    names = shards.roles_of(found, f"DATA={data}")
+    found = shard_files.find(place, (suffix,), "DATA")
+    names = shard_files.roles_of(found, f"DATA={data}")
     if names and "train" not in names:
         raise ValueError(f"DATA={data} has the splits "
                          f"{', '.join(map(repr, sorted(found)))}, and no "

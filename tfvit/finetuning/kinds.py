@@ -15,6 +15,7 @@ from tfvit.storage import paths
 # Files of many images: their suffix, and the file of gin/data that reads them.
 SHARDS = {".tar": "webdataset", ".parquet": "parquet", ".arrow": "arrow"}
 _NEED_MACROS = ("captions", "class_tars", "folder", "manifest", "vtab",
+                "webdataset_captions",
                 *SHARDS.values())  # Of gin/data.
 _MOST_SPLITS = 10
 _SYNSET = re.compile(r"n\d{8}\.tar")

@@ -15,8 +15,12 @@ from tfvit.storage import files
 _PATIENCE = 10
 
 
-def check_folder(data_dir: str | None):
+def check_folder(data_dir: str | None, try_gcs: bool = False):
     """Raises ValueError for a folder in which TFDS would find nothing."""
+    if data_dir and try_gcs:
+        raise ValueError(
+            f"sources.tfds.try_gcs = True reads gs://tfds-data instead of "
+            f"sources.tfds.data_dir = {data_dir!r} (DATA_DIR): leave one out.")
     if data_dir and re.search(files.SIGNS, str(data_dir)):
         raise ValueError(
             f"sources.tfds.data_dir = {data_dir!r}: TensorFlow Datasets takes "

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfvit.data import class_names as class_names_lib
 from tfvit.data.datasets import named_labels
-from tfvit.data.datasets import shards
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import spans
 from tfvit.data.datasets import tars
 from tfvit.data.datasets import walking
@@ -43,12 +43,12 @@ def images(*,
       ValueError: there are no such files, or none of a class.
     """
     knob = "class_tars.images.path"
-    splits = shards.find(path, SUFFIXES, knob)
+    splits = shard_files.find(path, SUFFIXES, knob)
     files = [file for part in splits.values() for file in part]
     if split is None:
         low, high = 0, 100
     else:  # The numbers of classes tell no splits.
-        _, low, high = shards.select({"": files}, split,
+        _, low, high = shard_files.select({"": files}, split,
                                      "class_tars.images.split")
     table = spans.kept(files, "class tars", _count, path)
     notes, found = [], np.unique(table["label"]).tolist()

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfvit.data.datasets import columns as columns_lib
 from tfvit.data.datasets import named_labels
 from tfvit.data.datasets import orders
-from tfvit.data.datasets import shards
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import source
 from tfvit.data.datasets import spans
 from tfvit.storage import paths
@@ -212,9 +212,9 @@ def table(*,
         of the classes.
     """
     check_installed("parquet.table")
-    splits = shards.find(path, SUFFIXES, "parquet.table.path")
+    splits = shard_files.find(path, SUFFIXES, "parquet.table.path")
     files = [file for part in splits.values() for file in part]
-    chosen, low, high = shards.select(splits, split, "parquet.table.split")
+    chosen, low, high = shard_files.select(splits, split, "parquet.table.split")
     metadata, values, columns = [], [], None
     for file in files:
         try:
