@@ -54,6 +54,7 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit.data.datasets import array_records
+from tfvit.data.datasets import sampling
 from tfvit.data.preparation import data_gin
 from tfvit.data.preparation import index
 from tfvit.data.preparation import photos
@@ -75,7 +76,8 @@ def main(words):
         raise ValueError(f"--split={', '.join(sorted(unknown))} is none of "
                          f"{', '.join(makers)}.")
     keep = data_gin.settings(config)
-    sources = {split.replace("/", "_"): makers[split]() for split in wanted}
+    sources = {split.replace("/", "_"): sampling.unsampled(makers[split]())
+               for split in wanted}
     names = {tuple(source.class_names) for source in sources.values()}
     if len(names) > 1:
         raise ValueError(f"The splits {', '.join(sources)} have different "

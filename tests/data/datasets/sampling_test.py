@@ -40,6 +40,12 @@ def tally(source, count):
                      for numbers in epochs(source, count)])
 
 
+def test_what_there_is_is_the_source_without_its_draws():
+    source = sampling.sampled(base=base, sampler="balanced")
+    assert sampling.unsampled(source) is source.base
+    assert sampling.unsampled(source.base) is source.base
+
+
 def test_an_epoch_is_what_its_order_says():
     source = sampling.sampled(base=base, sampler="balanced", repeats=2)
     found = [[int(e["image"][0, 0, 0]) for e in source.examples(

@@ -204,8 +204,7 @@ def table(*,
         then has no classes.
       class_names_file: text file with one class name a line. None takes those
         of the metadata, or else all labels of `path`, sorted.
-      cache_mb: memory for row groups, which are as many as are mixed with each
-        other: the more, the better the shuffling.
+      cache_mb: memory for row groups; the more, the better the shuffling.
 
     Raises:
       ValueError: there are no such files, splits or columns, or a label is none
