@@ -95,9 +95,12 @@ def makers(data, *, val_share=None, overrides=((), ())):
       ValueError: see read.
     """
     includes, lines, _, _ = _lines(data, val_share, overrides, captions=True)
-    _parse(includes, lines, overrides)
-    return config.sources(), text((*includes, *overrides[0]),
-                                  [*lines, *overrides[1]])
+    if not lines:  # A gin file, which says all of it.
+        said = config.parse([*includes, *overrides[0]], overrides[1])
+    else:
+        said = text((*includes, *overrides[0]), [*lines, *overrides[1]])
+        _parse(includes, lines, overrides)
+    return config.sources(), said
 
 
 def _place(data):

@@ -4,8 +4,8 @@ A row can only be read with its whole row group, all of which is decompressed.
 So an epoch is shuffled twice: the blocks of rows, and the rows of so many
 blocks as the memory holds; each row group is read about once.
 """
-from collections.abc import Sequence
 import collections
+from collections.abc import Sequence
 import os
 import threading
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-
 # So many places of the order are computed by one call: an operation costs as
 # much for one.
 _BLOCK = 64
