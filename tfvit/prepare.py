@@ -54,6 +54,7 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit.data.datasets import array_records
+from tfvit.data.datasets import sampling
 from tfvit.data.preparation import data_gin
 from tfvit.data.preparation import index
 from tfvit.data.preparation import photos
@@ -64,51 +65,59 @@ from tfvit.storage import paths
 
 def main(words):
     (data,) = words
-    out = paths.home(_OUT.value)
+    print(make(data, _OUT.value, kind=_FORMAT.value, splits=_SPLITS.value,
+               short_side=_SHORT_SIDE.value, quality=_QUALITY.value,
+               num_shards=_SHARDS.value, threads=_THREADS.value,
+               val_share=_VAL_SHARE.value, overrides=launch.overrides()))
+
+
+def make(data, out, *, kind=None, splits=(), short_side=None, quality=95,
+         num_shards=None, threads=None, val_share=None, overrides=((), ())):
+    """Does what the flags of these names say; returns how to read it."""
+    out = paths.home(out)
     if paths.is_local(out):
         out = os.path.abspath(out)
-    kind = _kind(out)
-    makers, text = dataset.makers(data, val_share=_VAL_SHARE.value,
-                                  overrides=launch.overrides())
-    wanted = _SPLITS.value or list(makers)
-    if unknown := set(wanted) - set(makers):
+    kind = _kind(out, kind)
+    makers, text = dataset.makers(data, val_share=val_share,
+                                  overrides=overrides)
+    if unknown := set(splits) - set(makers):
         raise ValueError(f"--split={', '.join(sorted(unknown))} is none of "
                          f"{', '.join(makers)}.")
     keep = data_gin.settings(config)
-    sources = {split.replace("/", "_"): makers[split]() for split in wanted}
+    sources = {split.replace("/", "_"): sampling.unsampled(makers[split]())
+               for split in splits or makers}
     names = {tuple(source.class_names) for source in sources.values()}
     if len(names) > 1:
         raise ValueError(f"The splits {', '.join(sources)} have different "
                          "classes: write them to different folders by --split.")
     (class_names,) = names
     tf.io.gfile.makedirs(out)
-    _claim(out, {"data": text, "format": kind, "short_side": _SHORT_SIDE.value,
-                 "quality": _QUALITY.value, "class_names": class_names,
-                 "shards": _SHARDS.value})
-    plan = shards.Plan(
-        out=out, kind=kind, num_shards=_SHARDS.value,
-        make=photos.maker(_SHORT_SIDE.value, _QUALITY.value),
-        **({"threads": _THREADS.value} if _THREADS.value else {}))
+    _claim(out, {"data": text, "format": kind, "short_side": short_side,
+                 "quality": quality, "class_names": class_names,
+                 "shards": num_shards})
+    plan = shards.Plan(out=out, kind=kind, num_shards=num_shards,
+                       make=photos.maker(short_side, quality),
+                       threads=threads or os.cpu_count() or 1)
     for split, source in sources.items():
         _say(out, split, shards.write(plan, split, source))
     path = os.path.join(out, "data.gin")
     index.write(path, data_gin.text(out, index.splits(out), class_names,
                                     keep).encode())
-    print(f"{path} reads it: --gin_file={path}" + (
-        f", or tfvit finetune {out}" if class_names else ""))
+    return f"{path} reads it: --gin_file={path}" + (
+        f", or tfvit finetune {out}" if class_names else "")
 
 
-def _kind(out):
+def _kind(out, wanted):
     """The format: what the flag says, or what can be here."""
     local = paths.is_local(out)
-    if _FORMAT.value == "array_record":
+    if wanted == "array_record":
         array_records.check("--format=array_record")
         if not local:
             raise ValueError(f"--format=array_record writes to this machine's "
                              f"disks, not to --out={out}: write there "
                              "--format=tfrecord.")
-    if _FORMAT.value:
-        return _FORMAT.value
+    if wanted:
+        return wanted
     if local and array_records.is_there():
         return "array_record"
     logging.info("Writing TFRecords: %s.", "ArrayRecord files lie on disks of "
@@ -127,8 +136,6 @@ def _claim(out, said):
     said = json.loads(json.dumps(said))
     if not tf.io.gfile.exists(path):
         index.write_json(path, said)
-        index.write(os.path.join(out, index.CLASS_NAMES), "".join(
-            f"{name}\n" for name in said["class_names"]).encode())
         return
     with tf.io.gfile.GFile(path) as f:
         before = json.load(f)

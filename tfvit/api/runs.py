@@ -209,7 +209,7 @@ def plan(data, *, gin_files=(), bindings=(), **wishes):
         dataset of TFDS, ...: see finetuning.dataset.read.
       gin_files, bindings: have the last word.
       **wishes: model, weights, epochs, batch_size, lr, val_share, image_size,
-        seed, linear_probe, layer_decay, precision, out: see
+        seed, sampler, linear_probe, layer_decay, precision, out: see
         finetuning.wishes.Wishes. What is left out is chosen.
 
     Raises:

@@ -1,9 +1,11 @@
 import functools
+import importlib
 import types
 import urllib.error
 
 import pytest
 
+from tests.data.datasets import fake_tfds
 from tfvit.data.datasets import builders
 from tfvit.data.datasets import sources
 
@@ -81,3 +83,17 @@ def test_a_folder_in_which_tfds_finds_nothing_is_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
     builders.check_folder(None)
     builders.check_folder("gs://bucket/data (1)")
+
+
+def test_the_public_bucket_is_read_where_it_has_the_dataset(tmp_path,
+                                                             monkeypatch):
+    utils = importlib.import_module("tensorflow_datasets.core.utils.gcs_utils")
+    monkeypatch.setattr(utils, "GCS_ROOT_DIR", str(tmp_path))
+    monkeypatch.setattr(utils, "_is_gcs_disabled", False)
+    fake_tfds.write_cifar10(tmp_path / "datasets", 5, 3)
+    source = sources.tfds(name="cifar10", split="train", try_gcs=True,
+                          download=False)
+    assert source.num_examples == 5
+    with pytest.raises(ValueError, match="try_gcs = True .* leave one out"):
+        sources.tfds(name="cifar10", split="train", try_gcs=True,
+                     data_dir=str(tmp_path))

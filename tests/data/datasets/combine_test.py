@@ -104,7 +104,7 @@ def test_probabilities_of_other_classes_are_an_error():
 
 
 def test_a_source_too_small_for_the_workers_is_an_error():
-    read = mixed([1, 9], numbered(1), numbered(9))
+    read = mixed([1, 9], streamed(1), numbered(9))
     with pytest.raises(ValueError, match="1 examples is too small for 2"):
         read.examples(shard_index=1, num_shards=2)
 

@@ -74,7 +74,7 @@ class ArrayRecords(source.Indexed):
 
         def read(numbers):
             records, names, problem = tf.numpy_function(
-                self._read, [numbers], [tf.string] * 3)
+                self._read, [numbers], [tf.string] * 3, stateful=False)
             with tf.control_dependencies([tf.debugging.Assert(
                     tf.equal(problem, ""), [problem])]):
                 return (tf.ensure_shape(tf.identity(records), [None]),

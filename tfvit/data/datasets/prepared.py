@@ -5,7 +5,6 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from tfvit.data import class_names as class_names_lib
 from tfvit.data.datasets import array_records
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import source
@@ -40,7 +39,7 @@ def images(*, path: str, split: str, verify: bool = False) -> source.Indexed:
     if begin == end:
         raise ValueError(f"prepared.images.split = {split!r} of {path} has no "
                          f"images, of {count}.")
-    about = dict(class_names=_class_names(folder),
+    about = dict(class_names=found["class_names"],
                  labels=_labels(found, begin, end))
     files, begins, sizes = [], [], []
     first = 0
@@ -58,11 +57,6 @@ def images(*, path: str, split: str, verify: bool = False) -> source.Indexed:
         return array_records.ArrayRecords(files=files, begins=begins,
                                           sizes=sizes, parse=parse, **about)
     return _tfrecords(files, begins, sizes, parse, about, folder, found)
-
-
-def _class_names(folder):
-    path = os.path.join(folder, index_lib.CLASS_NAMES)
-    return class_names_lib.read(path) if tf.io.gfile.exists(path) else ()
 
 
 def _labels(found, begin, end):

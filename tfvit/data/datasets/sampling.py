@@ -136,7 +136,7 @@ def sampled(*,
         raise ValueError(
             "sampling.sampled.base must be a source whose examples can be read "
             "in any order, and this one reads them one after the other. Copy "
-            "it by tfvit to_tfrecords, or keep it in memory by "
+            "it by tfvit prepare, or keep it in memory by "
             "@combine.in_memory.")
     factors = _factors(class_weights, class_weights_file, made.class_names)
     groups = np.zeros(made.num_examples, np.int64)
@@ -154,6 +154,11 @@ def sampled(*,
                     replacement=replacement)
     _log(found, sampler, groups, repeats)
     return found
+
+
+def unsampled(source):
+    """The source that is sampled, or the source itself: what there is."""
+    return source.base if isinstance(source, Sampled) else source
 
 
 def _factors(by_name, file, class_names):

@@ -1,6 +1,7 @@
 """What lies beside prepared records: {split}.index.json and {split}.table.npz.
 
     examples    how many records there are
+    class_names none for captions
     features    {key of an example: [type, shape]}, besides the image
     files       [{"name", "examples", "bytes", "sha256"}]
     left_out    how many images were not to be decoded; {split}.left_out.txt
@@ -24,7 +25,6 @@ from tfvit.storage import paths
 
 VERSION = 1
 SUFFIXES = {"array_record": ".array_record", "tfrecord": ".tfrecord"}
-CLASS_NAMES = "class_names.txt"
 # Of a TFRecord: 8 bytes of length and 4 of its checksum before, 4 after.
 FRAME = 16
 _CHUNK = 2**24

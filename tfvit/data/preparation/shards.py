@@ -42,7 +42,7 @@ class Plan:
     kind: str
     make: Callable
     num_shards: int | None = None
-    threads: int = os.cpu_count() or 1
+    threads: int = 2
 
 
 def write(plan: Plan, split: str, source) -> dict:
@@ -191,6 +191,7 @@ def _index(plan, split, names, parts, source) -> dict:
     return {
         "version": index_lib.VERSION, "format": plan.kind,
         "examples": sum(lengths), "left_out": len(left_out),
+        "class_names": source.class_names,
         "features": {key: [part.dtype.name, part.shape.as_list()]
                      for key, part in spec.items() if key not in _OWN},
         "files": [{"name": name, "examples": count, "bytes": part["bytes"],
