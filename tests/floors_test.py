@@ -10,7 +10,8 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning",
-    r"finetune|train|evaluate|export|predict|serve|demo|benchmark|__main__",
+    r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
+    r"__main__",
 ]
 DOORS = {
     "gin": r"config",

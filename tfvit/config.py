@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import re
+import threading
 import tokenize
 
 import gin
@@ -26,6 +27,7 @@ from tfvit.weights import augreg
 
 ROOT = settable.ROOT  # Where gin/ lies.
 _texts = []  # Of the files read last.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def parse(files, bindings=()):
@@ -56,6 +58,41 @@ def parse(files, bindings=()):
     with _naming("the gin config"):
         gin.finalize()
     return gin.config_str()
+
+
+@contextlib.contextmanager
+def isolated(own=None):
+    """Inside, gin has a config of its own; afterwards the one it had before.
+
+    Gin's config is the process's: one thread at a time is inside.
+
+    Args:
+      own: a dict, at first empty, that keeps the config for the next time.
+    """
+    own = {} if own is None else own
+    with _ONE_AT_A_TIME:
+        outside = _exchange(own)
+        try:
+            yield
+        finally:
+            own.update(_exchange(outside))
+
+
+def _exchange(state):
+    """Puts gin into a state; returns the one that it was in."""
+    gin_state = gin.config  # Which has no public way to ask.
+    # pylint: disable=protected-access
+    parts = {"config": gin_state._CONFIG, "read": gin_state._OPERATIVE_CONFIG,
+             "imports": gin_state._IMPORTS, "made": gin_state._SINGLETONS,
+             "texts": _texts}
+    before = {name: copy.copy(part) for name, part in parts.items()}
+    before["locked"] = gin_state._CONFIG_IS_LOCKED
+    gin_state._set_config_is_locked(state.get("locked", False))
+    for name, part in parts.items():
+        part.clear()
+        getattr(part, "extend" if name == "texts" else "update")(
+            state.get(name, ()))
+    return before
 
 
 def make(configurable):

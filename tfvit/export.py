@@ -29,7 +29,6 @@ host. See `tfvit demo`.
 import functools
 import json
 import os
-import re
 
 from absl import app
 from absl import flags
@@ -256,19 +255,11 @@ def _check_classes(server, found):
 
 
 def _export_saved_model(trained):
-    # TensorFlow Serving finds the files by it, and takes it for a pattern.
-    name = re.sub(r"[^\w.-]", "_", _NAME.value or os.path.basename(
-        os.path.abspath(_OUT.value)))
     batches = [size for size in _WARMUP.value if size]
-    server = trained.server(
-        top_k=_TOP_K.value, jit=_JIT.value, max_pixels=_MAX_PIXELS.value,
-        only=_SIGNATURES.value, reuse=_CALL.value)
-    path = saved.write(
-        server, out=_OUT.value, step=trained.step,
-        class_names=trained.class_names, config=trained.config,
-        record={**trained.record(), "jit": _JIT.value,
-                "max_pixels": _MAX_PIXELS.value},
-        model_name=name, warmup_batches=batches)
+    path, name = trained.export(
+        _OUT.value, name=_NAME.value, warmup=batches, top_k=_TOP_K.value,
+        jit=_JIT.value, max_pixels=_MAX_PIXELS.value, only=_SIGNATURES.value,
+        reuse=_CALL.value)
     print(f"Wrote {path}\n\n{howto.text(path, name, batches)}")
 
 

@@ -88,7 +88,7 @@ def main(words):
         _sweep(plan_lib.write(plan), plan)
     else:
         try:
-            launch.claim(plan.config, plan.out)
+            trainer.claim(plan.config, plan.out)
         except ValueError as error:  # As this command calls it.
             raise ValueError(
                 str(error).replace("a new --workdir", "a new --out").replace(

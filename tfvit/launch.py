@@ -243,32 +243,10 @@ def _setup_new(writes, extends):
     if is_new:
         extension.check(exp, extends)
     if writes:
-        claim(text, workdir, extends=bool(extends))
+        from tfvit import trainer
+        trainer.claim(text, workdir, extends=bool(extends))
     logging.debug("Config:\n%s", text)
     return exp, workdir
-
-
-def claim(text, workdir, extends=False):
-    """Makes a directory that of the run with this config, or goes on with it.
-
-    Args:
-      text: the config.
-      workdir: the directory.
-      extends: see run_config.save.
-
-    Raises:
-      ValueError: another run has begun there.
-      OSError: another process is at it, or it cannot be written.
-    """
-    from tfvit.distribute import cluster
-    from tfvit.engine import checkpoint
-    from tfvit.engine import lock
-    from tfvit.engine import run_config
-    first = cluster.is_first(os.environ.get("TF_CONFIG"))
-    if first:  # Who comes second must not change config.gin.
-        lock.take(workdir)
-    run_config.save(text, workdir, started=checkpoint.steps(workdir),
-                    keep=not first, extends=extends)
 
 
 def _setup_existing():

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfvit import config
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
+from tfvit.distribute import cluster
 from tfvit.distribute import strategies
 from tfvit.engine import actions
 from tfvit.engine import banner
@@ -22,6 +23,25 @@ from tfvit.engine import same_data
 from tfvit.engine import train_log
 from tfvit.engine import writers
 from tfvit.storage import errors
+
+
+def claim(text, workdir, extends=False):
+    """Makes a directory that of the run with this config, or goes on with it.
+
+    Args:
+      text: the config.
+      workdir: the directory.
+      extends: see run_config.save.
+
+    Raises:
+      ValueError: another run has begun there.
+      OSError: another process is at it, or it cannot be written.
+    """
+    first = cluster.is_first(os.environ.get("TF_CONFIG"))
+    if first:  # Who comes second must not change config.gin.
+        lock.take(workdir)
+    run_config.save(text, workdir, started=checkpoint.steps(workdir),
+                    keep=not first, extends=extends)
 
 
 def train(exp, workdir):

@@ -307,6 +307,7 @@ class Listener(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+@pytest.mark.slow
 def test_the_action_of_the_page_posts_and_stops(tmp_path, monkeypatch):
     page = (pathlib.Path(config.ROOT) / "tools/docs/train.md").read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.M | re.S)

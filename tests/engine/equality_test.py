@@ -75,9 +75,12 @@ def test_losses_are_those_of_one_replica(one_replica, change):
         rtol=1e-5)
 
 
-@pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("strategy", [strategies.one_device,
-                                      strategies.logical_cpus])
+@pytest.mark.parametrize("strategy, jit", [
+    (strategies.one_device, False),
+    (strategies.one_device, True),
+    (strategies.logical_cpus, False),
+    pytest.param(strategies.logical_cpus, True, marks=pytest.mark.slow),
+])
 def test_images_may_travel_as_uint8(strategy, jit):
     crop, flip, value_range = EXPERIMENT.train_data.keywords["ops"]
     before = functools.partial(same_batches, ops=[

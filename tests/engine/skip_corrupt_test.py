@@ -128,6 +128,7 @@ def test_an_evaluators_advice_works(evaluator, photos, tmp_path):
     assert (result["e/corrupt"], result["e/examples"]) == (1, 11)
 
 
+@pytest.mark.slow
 def test_the_advice_works_for_a_run_that_goes_on(photos, tmp_path):
     folder = (photos("train", "test"), "val/sources.folder.split = 'test'")
     workdir = tmp_path / "run"

@@ -67,7 +67,7 @@ def _setup(golden, strategy, *, accum_steps=1, accumulator="float32",
 @pytest.mark.parametrize("accum_steps, replicas, jit", [
     (1, "one", False),
     (2, "one", True),
-    (1, "two", True),
+    pytest.param(1, "two", True, marks=pytest.mark.slow),
     (2, "two", False),
 ])
 def test_replays_the_original(golden, accumulator, accum_steps, replicas, jit):
@@ -146,6 +146,7 @@ def test_each_replica_mixes_its_batch_with_a_share_of_its_own(
         np.testing.assert_allclose(loss, [np.mean(expected)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_follows_from_seed_and_step(golden):
 
     def run(groups, rate):

@@ -189,7 +189,7 @@ def test_limits_are_exact(golden, method, same):
 
 @pytest.mark.parametrize("replicas, jit, options", [
     ("one", True, {"every": 2}),
-    ("two", True, {"every": 2}),
+    pytest.param("two", True, {"every": 2}, marks=pytest.mark.slow),
     ("two", False, {"synchronized": True, "adaptive": True}),
 ])
 def test_the_perturbation_is_gone_bit_for_bit(golden, replicas, jit, options):

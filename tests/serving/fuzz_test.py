@@ -20,6 +20,7 @@ def tried(*words):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_bombs_take_little_more_than_a_good_file():
     (found,) = tried("--gin=published", "--lies=100", *(
         f"--bombs={name}" for name in (

@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 from PIL import Image
-import pytest
 
 from tfvit.server import static
 from tfvit.serving import npm

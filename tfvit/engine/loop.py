@@ -7,6 +7,7 @@ anywhere takes up exactly there.
 
 import contextlib
 import signal
+import threading
 from typing import Any, Callable, NamedTuple
 
 from absl import logging
@@ -46,6 +47,9 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self):
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python hears signals in the main thread alone.
+            return
         previous = {number: signal.signal(number, self._note)
                     for number in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -90,22 +90,27 @@ def stem_of(name):
     Raises:
       ValueError: there is none; says which were meant.
     """
-    stems = sorted(
+    known = stems()
+    stem = catalogue.model("augreg/" + re.sub("[/+]", "_", name))
+    if stem not in known:
+        near = {**{s: s for s in known}, **{
+            key.lower(): key for key in (*catalogue.FILES["augreg"],
+                                         *catalogue.names())}}
+        close = difflib.get_close_matches(name.lower(), near, 3, 0.5)
+        hint = (f" Did you mean {', '.join(near[c] for c in close)}?"
+                if close else "")
+        raise ValueError(f"--model={name} is no model.{hint} There are "
+                         f"{', '.join(known)}, and the names of published "
+                         "checkpoints.")
+    return stem
+
+
+def stems():
+    """The files of gin/models, without .gin, of models of images alone."""
+    return sorted(
         file.removesuffix(".gin")
         for file in os.listdir(os.path.join(config.ROOT, "gin/models"))
         if file.endswith(".gin") and not file.startswith("lit_"))
-    stem = catalogue.model("augreg/" + re.sub("[/+]", "_", name))
-    if stem not in stems:
-        known = {**{s: s for s in stems}, **{
-            key.lower(): key for key in (*catalogue.FILES["augreg"],
-                                         *catalogue.names())}}
-        close = difflib.get_close_matches(name.lower(), known, 3, 0.5)
-        hint = (f" Did you mean {', '.join(known[c] for c in close)}?"
-                if close else "")
-        raise ValueError(f"--model={name} is no model.{hint} There are "
-                         f"{', '.join(stems)}, and the names of published "
-                         "checkpoints.")
-    return stem
 
 
 def _size(stem):

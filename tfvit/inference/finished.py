@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import os
+import re
 
 from absl import logging
 import numpy as np
@@ -68,6 +69,29 @@ class Trained:
         return signatures_lib.Server(model=self.model, ops=self.ops, top_k=top_k,
                             class_names=self.class_names, link=self.link,
                             reuse=reuse, **options)
+
+    def export(self, out, *, name=None, warmup=(1, 2, 4, 8), **options):
+        """Writes OUT/VERSION/, a SavedModel for TensorFlow Serving.
+
+        Args:
+          out: folder of the versions; may be gs://.
+          name: the model's on the server; None for that of `out`.
+          warmup: batch sizes that a server is to warm up.
+          **options: of signatures.Server, as `server` takes them.
+
+        Returns:
+          (the version's folder, the model's name on the server).
+        """
+        # TensorFlow Serving finds the files by it, and takes it for a pattern.
+        name = re.sub(r"[^\w.-]", "_", name or os.path.basename(
+            os.path.abspath(out)))
+        made = {option: options[option] for option in ("jit", "max_pixels")
+                if option in options}
+        return saved.write(
+            self.server(**options), out=out, step=self.step,
+            class_names=self.class_names, config=self.config,
+            record={**self.record(), **made}, model_name=name,
+            warmup_batches=warmup), name
 
     def record(self):
         """What an export notes about its model, for JSON."""

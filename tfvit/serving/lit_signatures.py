@@ -97,7 +97,7 @@ class Server(reusable.Reusable):
 
     def embed_images(self, image_bytes):
         """Encoded images [B] -> embeddings [B, D] of length 1."""
-        images, error = self._read(image_bytes)
+        images, error = self.preprocess(image_bytes)
         return {"embeddings": images_lib.masked(self._images(images), error),
                 "error": error}
 
@@ -123,3 +123,7 @@ class Server(reusable.Reusable):
         return {"probabilities": images_lib.masked(probabilities,
                                                    found["error"]),
                 "error": found["error"]}
+
+    def preprocess(self, images):
+        """See images.Reader."""
+        return self._read(images)
