@@ -9,6 +9,7 @@ model, and serves it to this machine: pictures and prompts stay in the browser.
 A folder is one that was exported; it is served as it is.
 """
 
+import errno
 import os
 import socket
 
@@ -59,9 +60,11 @@ def main(words):
     try:
         server = static.Server(folder, host=_HOST.value, port=_PORT.value)
     except (OSError, OverflowError) as error:
+        way_out = " --port=0 takes any that is free." if (
+            getattr(error, "errno", None) == errno.EADDRINUSE) else ""
         raise OSError(f"--host={_HOST.value} --port={_PORT.value}: "
-                      f"{getattr(error, 'strerror', None) or error}. --port=0 "
-                      "takes any that is free.") from error
+                      f"{getattr(error, 'strerror', None) or error}.{way_out}"
+                      ) from error
     host, port = server.server_address[:2]
     shown = socket.gethostname() if host == "0.0.0.0" else host
     print(f"Open http://{shown}:{port}/ in a browser; Ctrl-C ends it.",

@@ -18,6 +18,7 @@ def cache(tmp_path, monkeypatch):
     for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(npm.sys, "executable", str(tmp_path / "bin" / "python"))
     (tmp_path / "bin").mkdir()
     return tmp_path / "cache" / "npm"
 

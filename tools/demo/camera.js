@@ -15,9 +15,10 @@ export async function shoot() {
   const dialog = $('dialog'), video = $('video');
   try {
     video.srcObject = stream;
+    const wanted = asked(dialog);
     dialog.showModal();
     await video.play();
-    if (!await asked(dialog)) return null;
+    if (!await wanted) return null;
     const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
     canvas.getContext('2d').drawImage(video, 0, 0);
     return await canvas.convertToBlob({type: 'image/png'});

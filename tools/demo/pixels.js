@@ -174,7 +174,7 @@ function middle(image, most) {
   const over = sides.map(side => Math.max(side - limit, 0));
   if (!over[0] && !over[1]) return image;
   const begin = over.map(x => Math.floor((x + 1) / 2));
-  const end = sides.map((side, i) => side - Math.floor(over[i] / 2));
+  const end = sides.map((side, i) => side - begin[i]);
   return crop(image, ...begin, end[0] - begin[0], end[1] - begin[1]);
 }
 

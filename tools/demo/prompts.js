@@ -1,5 +1,6 @@
 // From prompts to the texts that are embedded: tfvit.data.prompts.
 
+export const PHOTO = ['a photo of a {}'];
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 // What str.split() of Python splits at.
 const SPACES = /[\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
