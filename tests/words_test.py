@@ -174,6 +174,13 @@ WRONG = [  # (words of the command, what its last line must say)
     (bind("optim.sgd.lr = 0.1"),
      "this run does not use optim.sgd, but optim.adamw: optim.adamw.lr."),
     (bind("mixup.mixup.alpha = 0.1"), "this run does not use mixup.mixup"),
+    (["tpu_check"], "--gin_file is required"),
+    (["tpu_check", *DIGITS, "--topology=h100:8"],
+     "'h100:8' is no slice, which is one of v3, v4, v5e, v5p, v6e"),
+    (["tpu_check", *DIGITS, "--topology=v4:2x2"],
+     "chips of v4 lie in 3 dimensions, such as v4:2x2x2."),
+    (["tpu_check", *DIGITS, "--tpu=v5e-8"], "There is no flag --tpu."),
+    (["doctor", "--work_dir=runs"], "Did you mean --workdir?"),
     (["train", *DIGITS, "--gin_bindings", "FOLDER", "=", "3"],
      "write NAME = VALUE, in quotes"),
 ]

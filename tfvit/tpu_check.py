@@ -16,6 +16,7 @@ import os
 from absl import flags
 
 from tfvit import launch
+from tfvit.tpu import chips
 
 _TOPOLOGY = flags.DEFINE_multi_string(
     "topology", ["v5e:2x4"], "Slice: chips and how they are laid out, such as "
@@ -29,21 +30,31 @@ _PYTHON = flags.DEFINE_string(
     "python", None, "A Python that has jax and libtpu, instead of tfvit's own "
     "environment for them.")
 
+
+def _known(names):
+    try:
+        return all(map(chips.named, names))
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from error
+
+
+flags.register_validator("topology", _known)
 launch.start(__name__, "config", required=("gin_file",))
 
 import sys
 
 from tfvit.tpu import check
-from tfvit.tpu import chips
 from tfvit.tpu import environment
 from tfvit.tpu import words
 
 
 def main():
     slices = list(dict.fromkeys(map(chips.named, _TOPOLOGY.value)))
+    out = os.path.expanduser(_OUT.value) if _OUT.value else None
+    if out and os.path.isdir(out) and os.listdir(out):
+        raise ValueError(f"--out={out} is not empty: name another folder.")
     exp = launch.experiment_from_flags()
     python = environment.python(_PYTHON.value)
-    out = os.path.expanduser(_OUT.value) if _OUT.value else None
     found = list(check.check(exp, slices, python=python, out=out))
     print(json.dumps(found, indent=1) if _JSON.value else words.table(found))
     if not all(result["fits"] for result in found):

@@ -28,8 +28,8 @@ def test_names(text, name, replicas):
     ("v5e-3", "3 chips are no slice"), ("v5e-0", "0 chips"),
     ("v5e:8", "2 dimensions, such as v5e:2x4"),
     ("v4:2x2", "3 dimensions, such as v4:2x2x2"), ("v5e:2x", "2 dimensions"),
-    ("v5e:0x4", "2 dimensions"), ("v5e", "no such slice"), ("", "no such"),
-    ("h100:8", "no such slice")])
+    ("v5e:0x4", "2 dimensions"), ("v5e", "is no slice"), ("", "is no slice"),
+    ("h100:8", "is no slice")])
 def test_what_is_no_slice(text, said):
-    with pytest.raises(ValueError, match=f"--topology={text}: .*{said}"):
+    with pytest.raises(ValueError, match=f"{text}.*{said}"):
         chips.named(text)

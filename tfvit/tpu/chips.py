@@ -80,7 +80,7 @@ def named(text):
     found = re.fullmatch(r"(\w+)(?::([\dx]+)|-(\d+))", text.strip().lower())
     version = found and _OTHER_NAMES.get(found[1], found[1])
     if not found or version not in CHIPS:
-        raise ValueError(f"--topology={text}: no such slice. It is one of "
+        raise ValueError(f"{text!r} is no slice, which is one of "
                          f"{', '.join(CHIPS)} and a layout: {_EXAMPLES}.")
     chip = CHIPS[version]
     if found[3]:
@@ -90,14 +90,14 @@ def named(text):
         if chips * chip.cores != int(found[3]) or not shape:
             counted = "cores" if chip.cores > 1 else "chips"
             raise ValueError(
-                f"--topology={text}: {found[3]} {counted} are no slice of "
+                f"{text}: {found[3]} {counted} are no slice of "
                 f"{version}; give its layout, such as "
                 f"{version}:{'2x2x2' if chip.dims == 3 else '2x4'}.")
     else:
         shape = [int(side or 0) for side in found[2].split("x")]
         if len(shape) != chip.dims or not all(shape):
             raise ValueError(
-                f"--topology={text}: chips of {version} lie in {chip.dims} "
+                f"{text}: chips of {version} lie in {chip.dims} "
                 f"dimensions, such as "
                 f"{version}:{'2x2x2' if chip.dims == 3 else '2x4'}.")
     return Slice(f"{version}:{'x'.join(map(str, shape))}", chip,

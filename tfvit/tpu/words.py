@@ -10,15 +10,18 @@ _ROWS = [  # (what, how)
     ("TFLOP", "{:.4g}"), ("GB", "{:.4g}"), ("all-reduces", "{:,}"),
     ("sent GB", "{:.3g}"), ("compute ms", "{:.3g}"), ("memory ms", "{:.3g}"),
     ("network ms", "{:.3g}"), ("bound", "{}"), ("img/s", "{:,.0f}"),
-    ("img/s per device", "{:,.0f}"), ("seconds", "{}"),
+    ("img/s per device", "{:,.0f}"), ("build, trace s", "{}"),
+    ("lower, compile s", "{}"),
 ]
+_SECONDS = {"build, trace s": ("build", "trace"),
+            "lower, compile s": ("lower", "compile")}
 
 
 def table(results):
     """Results of check.check, a column each, and what to do."""
     rows = [["", *(r["topology"] for r in results)]]
     for what, how in _ROWS:
-        if any(what in r for r in results):
+        if what in _SECONDS or any(what in r for r in results):
             rows.append([what, *(_cell(r, what, how) for r in results)])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join([row[0].ljust(widths[0])] + [
@@ -36,8 +39,9 @@ def table(results):
 
 
 def _cell(result, what, how):
-    if what == "seconds":
-        return " + ".join(f"{v:g}" for v in result[what].values() if v)
+    if what in _SECONDS:
+        return ", ".join(f"{result['seconds'][part]:.0f}"
+                         for part in _SECONDS[what])
     if what == "fits":
         return "yes" if result[what] else "NO"
     return how.format(result[what]) if what in result else ""
