@@ -30,7 +30,7 @@ DOORS = {
     "mlflow": r"engine/writers",
     "starlette": r"server/app",
     "uvicorn": r"serve",
-    "grpc": r"data/service",
+    "grpc": r"data/(service|decode_server)",
 }
 
 
