@@ -30,7 +30,7 @@ DOORS = {
     "starlette": r"server/app",
     "uvicorn": r"serve",
     "jax": r"tpu/compile_step",
-    "grpc": r"data/service",
+    "grpc": r"data/(service|decode_server)",
 }
 
 

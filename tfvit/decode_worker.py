@@ -6,7 +6,8 @@
 
 Each makes its share of the batches, bit for bit the ones that the training
 machine would make. It needs the same version of TensorFlow, and the same files
-at the same paths. Runs until Ctrl-C or SIGTERM.
+at the same paths; but what a source reads by Python, as of ArrayRecord files,
+the training machine reads and sends. Runs until Ctrl-C or SIGTERM.
 
 It runs whatever TensorFlow graph it is sent, which may read and write files as
 the user it runs as, and asks for no password: it listens on this machine alone
@@ -28,12 +29,12 @@ _PORT = flags.DEFINE_integer("port", 5050, "0 for any.", lower_bound=0,
 
 launch.start(__name__, clock=True)
 
-from tfvit.data import service
+from tfvit.data import decode_server
 
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server, port = service.serve(_HOST.value, _PORT.value)
+    server, port = decode_server.serve(_HOST.value, _PORT.value)
     print(f"Makes batches for whoever asks at {_HOST.value}:{port}.", flush=True)
     try:
         server.wait_for_termination()

@@ -1,17 +1,19 @@
 """Decode workers make the batches that this machine makes, whatever happens."""
 
+from concurrent import futures
 import functools
-import json
 import signal
 import subprocess
 import sys
 
 from absl import logging
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.data import pipeline_test
+from tfvit.data import decode_server
 from tfvit.data import pipeline
 from tfvit.data import service
 from tfvit.data.datasets import sources
@@ -26,7 +28,7 @@ OPS = [ops.decode, functools.partial(ops.resize, size=4)]
 @pytest.fixture(scope="module")
 def workers():
     """Addresses of three workers in this process."""
-    servers = [service.serve("127.0.0.1", 0) for _ in range(3)]
+    servers = [decode_server.serve("127.0.0.1", 0) for _ in range(3)]
     yield [f"127.0.0.1:{port}" for _, port in servers]
     for server, _ in servers:
         server.stop(grace=0)
@@ -72,15 +74,15 @@ def test_evaluation_counts_each_example_once(workers, count):
 def test_who_is_lost_is_named_and_replaced_and_comes_back(
         local, said, monkeypatch):
     monkeypatch.setattr(service, "_AGAIN", 0.0)
-    first, port = service.serve("127.0.0.1", 0)
-    second, other = service.serve("127.0.0.1", 0)
+    first, port = decode_server.serve("127.0.0.1", 0)
+    second, other = decode_server.serve("127.0.0.1", 0)
     batches = iter(build(service=[f"127.0.0.1:{port}", f"127.0.0.1:{other}"]))
     found = [next(batches) for _ in range(4)]
     second.stop(grace=0).wait()
     found += [next(batches) for _ in range(8)]
     first.stop(grace=0).wait()
     found += [next(batches) for _ in range(8)]
-    second, _ = service.serve("127.0.0.1", other)
+    second, _ = decode_server.serve("127.0.0.1", other)
     while not any("is back" in line for line in said):
         found.append(next(batches))
     found += [next(batches) for _ in range(6)]
@@ -123,22 +125,57 @@ def test_what_is_no_worker_is_named(places, why):
         build(service=places)
 
 
-def test_another_version_is_refused(workers, monkeypatch):
-    hello = service._hello
-    monkeypatch.setattr(service, "_hello", lambda request, context: json.dumps({
-        **json.loads(hello(None, None)), "TensorFlow": "1.15"}).encode())
-    with pytest.raises(ValueError, match="TensorFlow.*2.*this is.*1.15"):
-        build(service=workers[:1])
+def test_another_version_is_refused(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.version, "VERSION", "1.15")
+        old = decode_server.hello()
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(
+        "tfvit.Decode", {"Hello": grpc.unary_unary_rpc_method_handler(
+            lambda request, context: old)})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with pytest.raises(ValueError, match="1.15.*this is .*2.20"):
+        build(service=f"127.0.0.1:{port}")
+    server.stop(grace=0)
 
 
-def test_what_python_reads_cannot_be_sent(workers):
-    source = sources.arrays(images=np.zeros([4, 2, 2, 3], np.uint8),
-                            labels=[0] * 4, class_names=["a"])
-    read = source._fetch
-    source._fetch = lambda i: {**read(i), "label": tf.numpy_function(
-        lambda n: n, [i], tf.int64, stateful=False)}
-    with pytest.raises(ValueError, match="reads by Python"):
-        pipeline_test.train(source=source, batch_size=2, service=workers)
+def by_python(count):
+    """A source whose labels and images Python reads."""
+    source = numbered(count)
+    images = np.stack([e["image"].numpy() for e in source.examples()])
+    names = np.array([b"n%d" % i for i in range(count)], object)
+
+    def fetch(i):
+        image, name = tf.numpy_function(
+            lambda n: (images[n], names[n]), [i], [tf.uint8, tf.string])
+        return {"image": tf.ensure_shape(image, [4, 4, 3]), "label": i,
+                "name": tf.ensure_shape(name, [])}
+
+    source._fetch = fetch
+    return source
+
+
+def test_what_python_reads_is_read_here_and_decoded_there(workers, said):
+    make = functools.partial(build, source=by_python(13))
+    pipeline_test.assert_equal(take(make(service=workers[:2]), 8),
+                               take(make(), 8))
+    assert not [line for line in said if "lost" in line]
+
+
+def test_what_python_cannot_read_is_the_error_it_is_here(workers):
+    def fetch(i):
+        def read(n):
+            raise ValueError(f"No example {n}.")
+
+        image = tf.numpy_function(read, [i], tf.uint8)
+        return {"image": tf.ensure_shape(image, [4, 4, 3]), "label": i,
+                "name": ""}
+
+    source = numbered(13)
+    source._fetch = fetch
+    with pytest.raises(tf.errors.OpError, match="No example"):
+        take(build(source=source, service=workers[:1]), 1)
 
 
 @pytest.mark.slow

@@ -1,115 +1,29 @@
-"""Batches made by other machines: `tfvit decode_worker` and who asks it.
+"""Batches that other machines make, each a `tfvit decode_worker`.
 
 A pipeline is a pure function of (seed, step), so any machine can make any of its
 batches. Of W workers, number w makes the batches whose number is w modulo W and
 sends them in order; whoever trains takes one of each in turn. Where a worker is
 lost, or fails, the next one makes its batches from there on, or this machine;
 once it answers again, it gets them back. The bits are the same throughout.
-
-What travels, by gRPC: to the worker the pipeline as a TensorFlow graph, which it
-runs; back the batches, uncompressed.
 """
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import itertools
 import json
-import os
 import queue
 import threading
 import time
 
 from absl import logging
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # We say what happens.
 import grpc
-import numpy as np
 import tensorflow as tf
 
-_HELLO, _BATCHES = "/tfvit.Decode/Hello", "/tfvit.Decode/Batches"
-_VERSION = 1  # Of what travels.
+from tfvit.data import decode_server
+
 _ANSWER = 10.0  # Seconds that a worker has to say what it is.
 _AGAIN = 30.0  # Seconds until a lost worker is asked again.
 _AHEAD = 2  # Batches of each worker that wait here.
-_STREAMS = 64  # That a worker serves at once.
-_CHANNEL = (
-    ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
-    # A machine that is switched off says nothing: it is asked every so often.
-    ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
-
-
-def serve(host: str, port: int) -> tuple[grpc.Server, int]:
-    """Starts to make batches for whoever asks; returns the server and its port.
-
-    Args:
-      host: address to listen on.
-      port: 0 for any.
-
-    Raises:
-      OSError: the port is taken, or the address is not of this machine.
-    """
-    server = grpc.server(
-        futures.ThreadPoolExecutor(_STREAMS), maximum_concurrent_rpcs=_STREAMS,
-        options=(*_CHANNEL, ("grpc.so_reuseport", 0),
-                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-                 ("grpc.keepalive_permit_without_calls", 1)))
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(
-        _HELLO.split("/")[1], {
-            "Hello": grpc.unary_unary_rpc_method_handler(_hello),
-            "Batches": grpc.unary_stream_rpc_method_handler(_make)})])
-    try:
-        bound = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:
-        raise OSError(f"--host={host} --port={port}: cannot listen there; "
-                      "another program does, or it is no address of this "
-                      "machine.") from error
-    server.start()
-    return server, bound
-
-
-def _hello(request, context):
-    del request, context
-    return json.dumps({"tfvit decode_worker": _VERSION,
-                       "TensorFlow": tf.version.VERSION}).encode()
-
-
-def _make(request, context):
-    """Yields the batches of a graph, as messages."""
-    head, graph = request.split(b"\n", 1)
-    spec = tuple(tf.TensorSpec(shape, dtype) for dtype, shape in json.loads(head))
-    logging.info("Makes batches for %s.", context.peer())
-    sent = 0
-    try:
-        with tf.device("CPU:0"):
-            dataset = tf.data.experimental.from_variant(
-                tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
-            for batch in dataset:
-                yield _packed([part.numpy() for part in batch])
-                sent += 1
-    except (tf.errors.OpError, ValueError) as error:
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION,
-                      str(getattr(error, "message", error)))
-    finally:
-        logging.info("Made %d batches for %s.", sent, context.peer())
-
-
-def _packed(arrays) -> bytes:
-    """A line with types and shapes, and the bytes of arrays."""
-    head = [(array.dtype.name, array.shape) for array in arrays]
-    return b"".join([json.dumps(head).encode(), b"\n",
-                     *(np.ascontiguousarray(array).data for array in arrays)])
-
-
-def _unpacked(message) -> tuple:
-    end = message.index(b"\n")
-    at, arrays = end + 1, []
-    for dtype, shape in json.loads(message[:end]):
-        count = int(np.prod(shape))
-        arrays.append(np.frombuffer(message, dtype, count, at).reshape(shape))
-        at += arrays[-1].nbytes
-    return tuple(arrays)
+_READERS = 16  # Threads that make a worker's calls of Python.
 
 
 def addresses(said: str | Sequence[str], knob: str) -> list[str]:
@@ -138,13 +52,13 @@ def addresses(said: str | Sequence[str], knob: str) -> list[str]:
 def _refusal(place: str, timeout: float = _ANSWER) -> str | None:
     """Why a worker cannot be used, or None."""
     try:
-        with grpc.insecure_channel(place, _CHANNEL) as channel:
-            said = json.loads(channel.unary_unary(_HELLO)(
-                b"", timeout=timeout, wait_for_ready=False))
+        with grpc.insecure_channel(place, decode_server.CHANNEL) as channel:
+            said = json.loads(channel.unary_unary(decode_server.HELLO)(
+                b"", timeout=timeout))
     except (grpc.RpcError, ValueError) as error:
         reason = error.details() if isinstance(error, grpc.RpcError) else error
         return f"nothing of this kind answers at {place} ({reason})"
-    wanted = json.loads(_hello(None, None))
+    wanted = json.loads(decode_server.hello())
     return None if said == wanted else f"{place} is {said}, this is {wanted}"
 
 
@@ -161,11 +75,11 @@ def batches(make: Callable[[int, int], tf.data.Dataset],
     """
     spec = make(first, 1).element_spec
     flat = tf.nest.flatten(spec)
-    if b"PyFunc" in _graph(make(first, 1)):
+    if b"EagerPyFunc" in _graph(make(first, 1)):
         raise ValueError(
-            "decode workers run TensorFlow's graph of the input, and this "
-            "source reads by Python: prepare it as TFRecords or as a folder "
-            "of files, or decode on this machine (service = None).")
+            "decode workers cannot run tf.py_function, which this input does: "
+            "decode on this machine (service = None), or use "
+            "tf.numpy_function.")
 
     def generate():
         count = len(places)
@@ -187,11 +101,12 @@ def batches(make: Callable[[int, int], tf.data.Dataset],
 
 def _graph(dataset) -> bytes:
     """The graph of a dataset, whose elements become tuples."""
-    flat = dataset.map(lambda batch: tuple(tf.nest.flatten(batch)))
-    return tf.raw_ops.DatasetToGraphV2(
-        input_dataset=tf.data.experimental.to_variant(flat),
-        # Of all ops with a state, tf.print alone is there.
-        external_state_policy=1, strip_device_assignment=True).numpy()
+    with tf.init_scope(), tf.device("CPU:0"):
+        flat = dataset.map(lambda batch: tuple(tf.nest.flatten(batch)))
+        return tf.raw_ops.DatasetToGraphV2(
+            input_dataset=tf.data.experimental.to_variant(flat),
+            # tf.print and Python's functions have one, which does not matter.
+            external_state_policy=1, strip_device_assignment=True).numpy()
 
 
 class _Stream:
@@ -260,24 +175,30 @@ class _Stream:
                     return
 
     def _from(self, place) -> Iterator:
-        with grpc.insecure_channel(place, _CHANNEL) as channel:
-            self._call = channel.unary_stream(_BATCHES)(self._request())
+        outbox = queue.SimpleQueue()
+        with tf.init_scope(), tf.device("CPU:0"):
+            dataset = self._make(self._next, len(self._places))
+        head = [(part.dtype.name, part.shape.as_list()) for part in self._flat]
+        outbox.put(json.dumps(head).encode() + b"\n" + _graph(dataset))
+        with grpc.insecure_channel(place, decode_server.CHANNEL) as channel, (
+                futures.ThreadPoolExecutor(_READERS)) as readers:
+            self._call = channel.stream_stream(decode_server.BATCHES)(
+                iter(outbox.get, None))
             try:
                 for message in self._call:
-                    yield _unpacked(message)
+                    if message[:1] == b"B":
+                        yield decode_server.unpacked(message, 1)
+                    else:
+                        readers.submit(lambda m=message: outbox.put(
+                            decode_server.answer(m)))
             finally:
+                outbox.put(None)
                 self._call.cancel()
 
     def _here(self) -> Iterator:
         with tf.init_scope(), tf.device("CPU:0"):
             for batch in self._make(self._next, len(self._places)):
                 yield tuple(part.numpy() for part in tf.nest.flatten(batch))
-
-    def _request(self) -> bytes:
-        with tf.init_scope(), tf.device("CPU:0"):
-            graph = _graph(self._make(self._next, len(self._places)))
-        head = [(part.dtype.name, part.shape.as_list()) for part in self._flat]
-        return json.dumps(head).encode() + b"\n" + graph
 
     def _lose(self, place, error):
         self._lost.add(place)
