@@ -40,9 +40,6 @@ class Stop:
     """Turns SIGTERM and Ctrl-C, on any worker, into Preempted at a poll().
 
     A second Ctrl-C does not wait for one.
-
-    Attributes:
-      asked: whether a signal has come to this worker.
     """
 
     def __init__(self, any_worker):
@@ -73,14 +70,13 @@ class Stop:
 
     @property
     def asked(self):
+        """Whether a signal has come to this worker."""
         return self._signal is not None
 
     def poll(self, anyone=None):
         """Raises Preempted if a signal has come to any worker.
 
-        Args:
-          anyone: whether one has, where all know it; None: ask, as all then
-            have to.
+        All have to ask, but where `anyone` says already whether one has.
         """
         if self._any_worker(self.asked) if anyone is None else anyone:
             raise Preempted(f"Stopped by {self._signal or 'another worker'}.")
@@ -269,8 +265,7 @@ def run(training, actions):
             training.save()
         if training.finished:
             return True
-        # The steps tell of other workers' signals, two calls later: asking would
-        # stop all of them at each.
+        # Of others' signals the steps tell, two calls later: asking costs all.
         training.poll(training.window.stop)
         most = training.pace.next(training.clock.rate() / exp.batch_size)
         n = min([most, training.total_steps - training.step] + [
