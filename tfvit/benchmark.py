@@ -34,7 +34,9 @@ import tensorflow as tf
 
 from tfvit.distribute import strategies
 from tfvit.engine import build
+from tfvit.engine import determinism
 from tfvit.engine import dry_run
+from tfvit.engine import start_up
 
 
 def measure(exp, *, steps, matmul=None, profile=None):
@@ -52,7 +54,9 @@ def measure(exp, *, steps, matmul=None, profile=None):
     Raises:
       ValueError: something in the experiment cannot work.
     """
+    begun = start_up.StartUp(counts_imports=True)
     run = build.build(exp)
+    begun.lap("model")
     strategy, model = run.strategy, run.model
     if not model.inputs:  # Two towers.
         raise ValueError(f"benchmark measures models of images alone, and "
@@ -63,12 +67,16 @@ def measure(exp, *, steps, matmul=None, profile=None):
              for k, v in next(data).items()}
     fixed = iter(strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
+    begun.lap("data")
     train = run.train_step
     side, product = _product(strategy, model.compute_dtype, matmul)
 
     logging.info("Compiling the train step.")
     start = time.monotonic()
+    run.trace(fixed)
+    begun.lap("tracing")
     _settle(train(fixed, 1))
+    begun.lap("first step")
     first = time.monotonic() - start
     times = {}
     for calls in (
@@ -89,6 +97,10 @@ def measure(exp, *, steps, matmul=None, profile=None):
         "model": model.name, "image size": list(model.input_shape[1:3]),
         "batch": exp.batch_size, "precision": exp.precision,
         "compiler": "XLA" if jit else "graph",
+        "deterministic": determinism.is_required(),
+        "compile cache": begun.cache() if jit else "off",
+        **{f"start-up: {what} s": seconds
+           for what, seconds in begun.seconds.items()},
         **_summary(exp, model, strategy, times, first, side),
     }
 

@@ -20,6 +20,7 @@ from tfvit.engine import loop
 from tfvit.engine import run_changes
 from tfvit.engine import run_config
 from tfvit.engine import same_data
+from tfvit.engine import start_up
 from tfvit.engine import train_log
 from tfvit.engine import writer_thread
 from tfvit.engine import writers
@@ -64,20 +65,22 @@ def train(exp, workdir):
       OSError: what a run leaves cannot be written, or another process trains in
         `workdir`.
     """
+    begun = start_up.StartUp(counts_imports=True)
     run = build.build(exp)
     run.objective.check(run.source)
     chief = strategies.is_chief(run.strategy)
     with lock.held(workdir) if chief else contextlib.nullcontext():
-        return _train(run, workdir, chief)
+        return _train(run, workdir, chief, begun)
 
 
-def _train(run, workdir, chief):
+def _train(run, workdir, chief, begun):
     exp = run.exp
     banner.log(run, workdir)
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
     actions.check(todo, run)
+    begun.lap("model and evaluators")
 
     # The order matters: this run's checkpoint, else pretrained weights, else
     # what the initializers gave.
@@ -115,12 +118,13 @@ def _train(run, workdir, chief):
             f"{run.state.step.numpy()}: each must see the same directory, such "
             "as gs://... or a shared disk.")
 
+    begun.lap("weights")
     training = loop.Training(
         run, checkpoints=checkpoints, chief=chief,
         writers=writer_thread.Writers(made if chief else {},
                                       writer_thread.pause(workdir)),
         any_worker=strategies.any_worker(run.strategy),
-        agree=strategies.mean(run.strategy))
+        agree=strategies.mean(run.strategy), begun=begun)
     if restored and training.finished and not loop.left(training, todo):
         checkpoints.wait()
         training.writers.close()
@@ -130,7 +134,9 @@ def _train(run, workdir, chief):
             "%s has ended at step %d already; --extend makes it longer.",
             workdir, training.step)
         return nested(training.memory["last"])
-    run.train_step.trace(training.iterator)
+    begun.lap("data")
+    run.trace(training.iterator)
+    begun.lap("tracing")
     actions.check(todo, run)
     if not restored:  # Else the same config passed before; init was not called.
         config.check_bindings_used()

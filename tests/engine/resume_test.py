@@ -25,9 +25,9 @@ from tfvit.engine import checkpoint
 from tfvit.engine import loop
 
 
-def state(workdir, step):
+def state(workdir, step, folder=""):
     """{name: bytes} of everything in a checkpoint but object bookkeeping."""
-    prefix = f"{workdir}/checkpoints/ckpt-{step}"
+    prefix = f"{workdir}/checkpoints/{folder}ckpt-{step}"
     return {
         name: np.asarray(tf.train.load_variable(prefix, name)).tobytes()
         for name, _ in tf.train.list_variables(prefix)

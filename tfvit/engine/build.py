@@ -10,6 +10,7 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.engine import compile_cache
 from tfvit.engine import determinism
 from tfvit.engine import extension
 from tfvit.engine import state as state_lib
@@ -33,10 +34,12 @@ def build(exp, *, strategy=None, training=True):
     Raises:
       ValueError: the experiment cannot work with these devices.
     """
+    compile_cache.set_up()
     if training:
         with tf.Graph().as_default():  # Nothing there touches a device.
             exp.optimizer(exp.total_steps).lr(0)  # Checks the schedule.
     strategy = strategy or devices(exp)
+    compile_cache.hush()
     # These are of the process: TensorFlow has no setting of a model for them.
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)
     if training:
@@ -127,12 +130,13 @@ class Run:
 
     @functools.cached_property
     def evaluators(self):
-        return {
-            name: _skipping(self.exp, make, f"evaluator {name!r}")(
+        found = {}
+        for name, make in self.exp.evaluators.items():
+            self._steady_names()
+            found[name] = _skipping(self.exp, make, f"evaluator {name!r}")(
                 name=name, model=self.model, strategy=self.strategy,
                 jit=self.exp.jit)
-            for name, make in self.exp.evaluators.items()
-        }
+        return found
 
     @functools.cached_property
     def train_step(self):
@@ -145,6 +149,15 @@ class Run:
             lr_multipliers=exp.lr_multipliers, layer_decay=exp.layer_decay,
             ema_decay=exp.ema_decay, ema_warmup=exp.ema_warmup,
             device_ops=exp.device_ops, reduce_dtype=exp.reduce_dtype)
+
+    def trace(self, iterator):
+        """Traces the train step, as all processes of this run do."""
+        self._steady_names()
+        return self.train_step.trace(iterator)
+
+    def _steady_names(self):
+        # Of the kernels of GPUs the program does not say whether they are.
+        compile_cache.steady_names(determinism.is_required())
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""

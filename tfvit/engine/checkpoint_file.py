@@ -25,6 +25,19 @@ class Memory(tf.train.experimental.PythonState):
         self.data.update(json.loads(string_value))
 
 
+def upgrade(memory):
+    """Turns what an earlier version remembered into today's, in place."""
+    if "metrics_bytes" in memory:
+        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
+    for name, default in (("done", {}), ("actions", {}), ("last", {})):
+        memory.setdefault(name, default)
+    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
+        if old in memory:
+            memory["done"][name] = memory.pop(old)
+    if "best" in memory:
+        memory["actions"]["keep_best"] = memory.pop("best")
+
+
 def key(*names):
     """TensorFlow's key of a variable, whose names have any signs."""
     spelled = (name.replace(".", "..").replace("/", ".S") for name in names)
@@ -134,13 +147,21 @@ def _name(spelled):
                   spelled.split("/")[1])
 
 
+def suffixes(prefix):
+    """What the names of its files end with; that of the index comes last.
+
+    Without an index the rest is no checkpoint.
+    """
+    folder, stem = os.path.split(prefix)
+    names = files.named(folder, rf"{re.escape(stem)}\..*")
+    return [name[len(stem):] for name in sorted(
+        names, key=lambda name: name.endswith(".index"))]
+
+
 def remove(prefix):
     """Removes a checkpoint."""
-    folder, stem = os.path.split(prefix)
-    names = files.named(folder, rf"{stem}\..*")
-    # The index goes first: without it the rest is no checkpoint any more.
-    for name in sorted(names, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(os.path.join(folder, name))
+    for suffix in reversed(suffixes(prefix)):
+        tf.io.gfile.remove(prefix + suffix)
 
 
 def tidy_up(folder, steps):
@@ -149,7 +170,11 @@ def tidy_up(folder, steps):
     What is not of one of the `steps`, which have an index.
     """
     for name in files.named(folder, r".*_temp.*"):
-        tf.io.gfile.rmtree(os.path.join(folder, name))
+        path = os.path.join(folder, name)
+        if tf.io.gfile.isdir(path):
+            tf.io.gfile.rmtree(path)
+        else:
+            tf.io.gfile.remove(path)
     for name in files.named(folder, r"ckpt-\d+\..*"):
         if int(re.search(r"\d+", name)[0]) not in steps:
             tf.io.gfile.remove(os.path.join(folder, name))

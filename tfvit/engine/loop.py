@@ -12,6 +12,7 @@ from typing import Any, Callable, NamedTuple
 
 from absl import logging
 
+from tfvit.engine import checkpoint_file
 from tfvit.engine import pace
 from tfvit.engine import train_log
 
@@ -94,6 +95,7 @@ class Training:
       chief: whether this process is the one that writes files.
       checkpoints: a checkpoint.Checkpoints.
       writers: a writer_thread.Writers.
+      begun: a start_up.StartUp.
       pace: a pace.Pace, which says how many steps a call trains.
       window: train_log.Window of the steps since the last log.
       clock: train_log.Throughput.
@@ -104,7 +106,7 @@ class Training:
     """
 
     def __init__(self, run, *, checkpoints, writers, chief, any_worker,
-                 agree=None):
+                 begun, agree=None):
         """See strategies.any_worker; and pace.Pace for `agree`."""
         self.run = run
         self.checkpoints = checkpoints
@@ -114,6 +116,7 @@ class Training:
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
         self.changed = False
+        self.begun = begun
         self.pace = pace.Pace(run.exp.steps_per_call, agree)
         self.window = train_log.Window(self.memory, run.exp.max_loss)
         self.clock = train_log.Throughput()
@@ -123,7 +126,7 @@ class Training:
 
     def _stand(self):
         """Takes the place of the state, which was just restored or made."""
-        _upgrade(self.memory)
+        checkpoint_file.upgrade(self.memory)
         self.step = int(self.run.state.step.numpy())
         if any(step == self.step for step, *_ in self.run.exp.extended):
             self.memory.pop("stopped", None)  # It was made longer here.
@@ -208,19 +211,6 @@ class Training:
         self.writers.rewind(self.memory.get("writers", {}), self.step)
 
 
-def _upgrade(memory):
-    """Turns what an earlier version remembered into today's, in place."""
-    if "metrics_bytes" in memory:
-        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
-    for name, default in (("done", {}), ("actions", {}), ("last", {})):
-        memory.setdefault(name, default)
-    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
-        if old in memory:
-            memory["done"][name] = memory.pop(old)
-    if "best" in memory:
-        memory["actions"]["keep_best"] = memory.pop("best")
-
-
 def left(training, actions):
     """Whether the last step of a run still lacks an action, or its save."""
     done = training.memory["done"]
@@ -263,6 +253,7 @@ def run(training, actions):
             act()  # What became due by an action that ended the run.
         if training.step and due(exp.checkpoint_every):
             training.save()
+        checkpoints.finish()
         if training.finished:
             return True
         # Of others' signals the steps tell, two calls later: asking costs all.
@@ -273,6 +264,7 @@ def run(training, actions):
         training.window.add(training.step, train(
             training.iterator, n, stop=training.stop_signal.asked))
         training.step += n
+        training.begun.step_done(training)
         training.clock.count(n * exp.batch_size)
         return False
 

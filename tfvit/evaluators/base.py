@@ -109,16 +109,24 @@ def blaming(batches):
 
 
 def _each(name, batches, function, poll):
-    """Yields function(batch) for each batch, with a progress line."""
+    """Yields function(batch) for each batch, with a progress line.
+
+    Who reads a result waits for it: by then the device has the next batch.
+    """
     iterator = iter(batches.dataset)
     spoke = time.monotonic()
+    flying = None
     for i in range(batches.count):
-        yield function(next(iterator))
+        done, flying = flying, function(next(iterator))
+        if done is not None:
+            yield done
         poll()
         if time.monotonic() - spoke > 10:
             spoke = time.monotonic()
             logging.info("%s: %d/%d batches, %d%%", name, i + 1, batches.count,
                          100 * (i + 1) // batches.count)
+    if flying is not None:
+        yield flying
 
 
 def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
