@@ -93,6 +93,9 @@ def test_a_loss_above_its_limit_counts_as_nan(tmp_path):
 
 @pytest.mark.parametrize("change, message", [
     ({"max_loss": 0}, "max_loss=0 must be a number above 0"),
+    ({"reduce_dtype": "float16"},
+     "reduce_dtype='float16' is neither 'float32' nor 'bfloat16'"),
+    ({"shard_optimizer": 1}, "shard_optimizer=1 must be True or False"),
     ({"on_nan": "retry"}, "on_nan='retry' is neither 'stop' nor 'rollback'"),
     ({"max_rollbacks": 0}, "max_rollbacks=0"),
 ])

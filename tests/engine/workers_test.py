@@ -165,12 +165,13 @@ def copy(workdir, there):
 @pytest.mark.slow
 def test_one_device_and_several_workers_read_each_others_checkpoints(
         tmp_path, monkeypatch):
-    halved = "--gin_bindings=optim.adamw.first_moment = 'bfloat16'"
+    more = ["--gin_bindings=optim.adamw.first_moment = 'bfloat16'",
+            "--gin_bindings=experiment.Experiment.shard_optimizer = True"]
     name = "slots/first/head.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
 
     def steps(count):
         monkeypatch.setattr(sys.modules[__name__], "TRAIN", [
-            *arguments, halved,
+            *arguments, *more,
             f"--gin_bindings=experiment.Experiment.total_steps = {count}"])
 
     def assert_done(ends, workdir, start, end):

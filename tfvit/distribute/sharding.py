@@ -131,12 +131,14 @@ class Shards:
       shape, dtype: of the whole.
       axis: along which it is cut.
       share: the variable, in a replica's context its own.
+      spans_workers: whether other processes hold shares of it.
     """
 
     def __init__(self, shape, dtype, axis, strategy, name):
         """Makes it of zeros; called in the strategy's scope."""
         self.shape, self.dtype, self.axis = tf.TensorShape(shape), dtype, axis
         self._strategy = strategy
+        self.spans_workers = strategies.has_workers(strategy)
         size = self.shape.as_list()
         size[axis] //= strategy.num_replicas_in_sync
         self.share = tf.Variable(
@@ -155,7 +157,7 @@ class Shards:
         """All of it, on this process' host; not for a replica's context."""
         local = [tf.convert_to_tensor(v) for _, v in self._local()]
         with tf.device("CPU:0"):
-            if not strategies.has_workers(self._strategy):
+            if not self.spans_workers:
                 return tf.concat([tf.identity(v) for v in local], self.axis)
         first = self._local()[0][0]
         values = self._strategy.experimental_distribute_values_from_function(
@@ -175,6 +177,19 @@ class Shards:
 def share(variable):
     """What of a variable, or of Shards, a replica has."""
     return variable.share if isinstance(variable, Shards) else variable
+
+
+def spans_workers(tree):
+    """Whether in a structure of variables there are shares of other workers."""
+    return any(isinstance(v, Shards) and v.spans_workers
+               for v in tf.nest.flatten(tree))
+
+
+def help_gather(tree):
+    """What a worker does while another takes a structure of variables whole."""
+    for variable in tf.nest.flatten(tree):
+        if isinstance(variable, Shards) and variable.spans_workers:
+            variable.whole()
 
 
 @functools.lru_cache(maxsize=None)

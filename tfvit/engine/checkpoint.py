@@ -119,15 +119,17 @@ class Checkpoints:
 
     def _mend_best(self):
         """Replaces a damaged best checkpoint, or forgets it."""
+        # Where it takes all workers, this one cannot write it again.
+        mendable = None if sharding.spans_workers(self._live) else self.saved
         for step in steps(self._workdir, best=True):
             prefix = _prefix(self._workdir, step, best=True)
             if not checkpoint_file.is_sound(prefix):
                 logging.warning(
                     "The best checkpoint %s is damaged: %s.", prefix,
-                    "it is written again" if step == self.saved else
+                    "it is written again" if step == mendable else
                     "it is removed, and the best from here on is kept")
                 checkpoint_file.remove(prefix)
-                if step == self.saved:
+                if step == mendable:
                     self.save_best()
                 else:
                     self.memory.data.get("actions", {}).pop("keep_best", None)
@@ -157,9 +159,7 @@ class Checkpoints:
     def _save(self, regular, best):
         step, self._best_due = int(self._live["step"].numpy()), None
         if not self._writes:
-            for value in tf.nest.flatten(self._live):
-                if isinstance(value, sharding.Shards):
-                    value.whole()  # Who writes needs this worker's share.
+            sharding.help_gather(self._live)
             return
 
         def tidy():
@@ -193,8 +193,8 @@ def restore_for_inference(workdir, weights, which="last"):
       which: "last", "best" or the step of a checkpoint that exists.
 
     Raises:
-      ValueError: there is no such checkpoint, it is damaged, or it is of
-        another model.
+      ValueError: there is no such checkpoint, it is damaged, or of another
+        model.
     """
     def choose(saved):
         chosen = {"ema": {}, "statistics": {}, "params": {}}

@@ -204,8 +204,7 @@ def run(training, actions):
         checkpoints.finish()
         if training.finished:
             return True
-        # The steps tell of other workers' signals, two calls later: asking would
-        # stop all of them at each.
+        # Of others' signals the steps tell, two calls later: asking costs all.
         training.poll(training.window.stop)
         most = training.pace.next(training.clock.rate() / exp.batch_size)
         n = min([most, training.total_steps - training.step] + [
