@@ -181,6 +181,24 @@ def test_tpus(tmp_path, versions, way_out):
     assert any("2 chips of v5e" in f.found for f in findings)
 
 
+@pytest.mark.parametrize("environment, devices, versions, said", [
+    ({}, [CPU], {}, "the CPU"), ({}, [CPU, GPU], {}, "the GPU"),
+    ({"TF_CONFIG": "{}"}, [CPU, GPU, GPU], {},
+     "2 GPUs, and those of the other workers"),
+    ({}, [CPU, {**CPU, "type": "TPU"}], {"tensorflow-tpu": "2.20.0"},
+     "the TPU of this VM"),
+    ({"TPU_NAME": "vit"}, [CPU], {"tensorflow-tpu": "2.20.0"}, "the TPU vit"),
+    ({"TPU_NAME": "vit"}, [CPU], {}, "not made")])
+def test_what_a_run_takes(monkeypatch, environment, devices, versions, said):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = accelerators.all_of_them(probe(devices), "/nowhere", versions)[-1]
+    assert said in found.found and found.about == "a run takes"
+    assert found.is_problem == (said == "not made")
+
+
 @pytest.mark.parametrize("code, said", [
     ("import os; os.kill(os.getpid(), 4)", "signal 4"),
     ("raise ImportError('libcudart.so.12 is not there')", "libcudart.so.12"),

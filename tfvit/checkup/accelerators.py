@@ -66,7 +66,27 @@ def all_of_them(found, root="/", versions=None):
         "Run with experiment.Experiment.jit = False, or install TensorFlow "
         "anew." if xla else "",
         "" if xla else "jit = 'auto' uses it on accelerators alone"))
-    return findings
+    return [*findings, _takes(found, versions)]
+
+
+def _takes(found, versions):
+    """What strategies.auto would take."""
+    gpus = sum(d["type"] == "GPU" for d in found["devices"])
+    seen = any(d["type"] == "TPU" for d in found["devices"])
+    name = os.environ.get("TPU_NAME")
+    if versions is None:
+        versions = packages.installed(("tensorflow-tpu",))
+    if name and "tensorflow-tpu" not in versions:
+        return finding.Finding(
+            "a run takes", f"the TPU {name!r} of TPU_NAME, for which this "
+            "TensorFlow is not made", "pip install \"tfvit[tpu]\", or unset "
+            "TPU_NAME.")
+    if name or seen:
+        return finding.Finding("a run takes", f"the TPU {name or 'of this VM'}")
+    what = (f"{gpus} GPUs" if gpus > 1 else "the GPU" if gpus else "the CPU")
+    if os.environ.get("TF_CONFIG"):
+        what += ", and those of the other workers"
+    return finding.Finding("a run takes", what)
 
 
 def _works(found, failed):
