@@ -40,13 +40,18 @@ def probed(words=(sys.executable, _PROBE), patience=_PATIENCE):
         return json.loads(done.stdout), []
     except ValueError:
         lines = done.stderr.strip().splitlines() or ["without a word"]
+        # Where in TensorFlow's C++ it was is nothing to the user.
+        said = re.sub(r"^.*?\.cc:\d+\] ", "", lines[-1].strip())[:300]
         how = (f"ended by signal {-done.returncode}" if done.returncode < 0 else
                "it fails")
+        variable = re.search(r"\b(XLA_FLAGS|TF_XLA_FLAGS)\b", said)
         return None, [finding.Finding(
-            "TensorFlow starts", f"no: {how}: {lines[-1].strip()[:300]}",
-            "Install anew into an environment of its own (bash "
-            "tools/quickstart.sh makes one); signal 4 is a processor that "
-            "lacks what TensorFlow needs, and 6 often a wrong XLA_FLAGS.")]
+            "TensorFlow starts", f"no: {how}: {said}",
+            f"Mend {variable[1]} in the environment, or unset it."
+            if variable else "This processor lacks what TensorFlow needs: use "
+            "another machine." if done.returncode == -4 else
+            "Install anew, into an environment of its own: bash "
+            "tools/quickstart.sh makes one.")]
 
 
 def all_of_them(found, root="/", versions=None):
