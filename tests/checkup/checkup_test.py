@@ -181,15 +181,37 @@ def test_tpus(tmp_path, versions, way_out):
     assert any("2 chips of v5e" in f.found for f in findings)
 
 
-@pytest.mark.parametrize("code, said", [
-    ("import os; os.kill(os.getpid(), 4)", "signal 4"),
-    ("raise ImportError('libcudart.so.12 is not there')", "libcudart.so.12"),
-    ("print('no JSON')", "it fails: without a word"),
-    ("import time; time.sleep(60)", "not within 1 s")])
-def test_a_tensorflow_that_does_not_start(code, said):
+@pytest.mark.parametrize("environment, devices, versions, said", [
+    ({}, [CPU], {}, "the CPU"), ({}, [CPU, GPU], {}, "the GPU"),
+    ({"TF_CONFIG": "{}"}, [CPU, GPU, GPU], {},
+     "2 GPUs, and those of the other workers"),
+    ({}, [CPU, {**CPU, "type": "TPU"}], {"tensorflow-tpu": "2.20.0"},
+     "the TPU of this VM"),
+    ({"TPU_NAME": "vit"}, [CPU], {"tensorflow-tpu": "2.20.0"}, "the TPU vit"),
+    ({"TPU_NAME": "vit"}, [CPU], {}, "not made")])
+def test_what_a_run_takes(monkeypatch, environment, devices, versions, said):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = accelerators.all_of_them(probe(devices), "/nowhere", versions)[-1]
+    assert said in found.found and found.about == "a run takes"
+    assert found.is_problem == (said == "not made")
+
+
+@pytest.mark.parametrize("code, said, way_out", [
+    ("import os; os.kill(os.getpid(), 4)", "signal 4", "another machine"),
+    ("raise ImportError('libcudart.so.12 is not there')", "libcudart.so.12",
+     "Install anew"),
+    ("raise SystemExit('2026 F xla/env.cc:234] Unknown flag in XLA_FLAGS: -x')",
+     "no: it fails: Unknown flag in XLA_FLAGS: -x", "Mend XLA_FLAGS"),
+    ("print('no JSON')", "it fails: without a word", "Install anew"),
+    ("import time; time.sleep(60)", "not within 1 s", "end that process")])
+def test_a_tensorflow_that_does_not_start(code, said, way_out):
     found, (problem,) = accelerators.probed(
         (sys.executable, "-S", "-c", code), patience=1)
-    assert found is None and problem.is_problem and said in problem.found
+    assert found is None and said in problem.found
+    assert way_out in problem.way_out
 
 
 def test_tensorflow_starts_here():

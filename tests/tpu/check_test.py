@@ -214,12 +214,16 @@ def test_digits_fits_and_what_is_too_large_does_not(tmp_path):
 
 @needs_libtpu
 @pytest.mark.slow
-def test_a_small_vit_and_its_advice():
+def test_a_small_vit_on_one_chip():
     exp, _ = experiment.from_config(
-        ["gin/augreg_s16_imagenet2012.gin"],
-        ["experiment.Experiment.batch_size = 8", "vit.vit.depth = 2"])
-    (found,) = check.check(exp, [chips.named("v6e-1")],
+        ["gin/plain_s16_imagenet2012_90ep.gin"],
+        ["experiment.Experiment.batch_size = 8", "vit.vit.depth = 1",
+         "IMAGE_SIZE = 32"])  # 224 px take the compiler minutes.
+    (found,) = check.check(exp, [chips.named("v5e-1")],
                            python=environment.python())
-    # Three passes over 2 of S/16's 12 blocks, 0.38 GFLOP forward a token row.
     assert found["fits"] and found["all-reduces"] == 0
-    assert 0.008 < found["TFLOP"] < 0.08 and found["bound"] == "memory"
+    # 6 x 8 images x 4 tokens x 1.8 M weights of a block and 0.3 M of the
+    # embedding, and as much more as attention and the update take.
+    least = 6 * 8 * 4 * 2.1e6 / 1e12
+    assert least < found["TFLOP"] < 2 * least
+    assert found["bound"] == "memory"

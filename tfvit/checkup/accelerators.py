@@ -40,13 +40,18 @@ def probed(words=(sys.executable, _PROBE), patience=_PATIENCE):
         return json.loads(done.stdout), []
     except ValueError:
         lines = done.stderr.strip().splitlines() or ["without a word"]
+        # Where in TensorFlow's C++ it was is nothing to the user.
+        said = re.sub(r"^.*?\.cc:\d+\] ", "", lines[-1].strip())[:300]
         how = (f"ended by signal {-done.returncode}" if done.returncode < 0 else
                "it fails")
+        variable = re.search(r"\b(XLA_FLAGS|TF_XLA_FLAGS)\b", said)
         return None, [finding.Finding(
-            "TensorFlow starts", f"no: {how}: {lines[-1].strip()[:300]}",
-            "Install anew into an environment of its own (bash "
-            "tools/quickstart.sh makes one); signal 4 is a processor that "
-            "lacks what TensorFlow needs, and 6 often a wrong XLA_FLAGS.")]
+            "TensorFlow starts", f"no: {how}: {said}",
+            f"Mend {variable[1]} in the environment, or unset it."
+            if variable else "This processor lacks what TensorFlow needs: use "
+            "another machine." if done.returncode == -4 else
+            "Install anew, into an environment of its own: bash "
+            "tools/quickstart.sh makes one.")]
 
 
 def all_of_them(found, root="/", versions=None):
@@ -66,7 +71,27 @@ def all_of_them(found, root="/", versions=None):
         "Run with experiment.Experiment.jit = False, or install TensorFlow "
         "anew." if xla else "",
         "" if xla else "jit = 'auto' uses it on accelerators alone"))
-    return findings
+    return [*findings, _takes(found, versions)]
+
+
+def _takes(found, versions):
+    """What strategies.auto would take."""
+    gpus = sum(d["type"] == "GPU" for d in found["devices"])
+    seen = any(d["type"] == "TPU" for d in found["devices"])
+    name = os.environ.get("TPU_NAME")
+    if versions is None:
+        versions = packages.installed(("tensorflow-tpu",))
+    if name and "tensorflow-tpu" not in versions:
+        return finding.Finding(
+            "a run takes", f"the TPU {name!r} of TPU_NAME, for which this "
+            "TensorFlow is not made", "pip install \"tfvit[tpu]\", or unset "
+            "TPU_NAME.")
+    if name or seen:
+        return finding.Finding("a run takes", f"the TPU {name or 'of this VM'}")
+    what = (f"{gpus} GPUs" if gpus > 1 else "the GPU" if gpus else "the CPU")
+    if os.environ.get("TF_CONFIG"):
+        what += ", and those of the other workers"
+    return finding.Finding("a run takes", what)
 
 
 def _works(found, failed):
