@@ -7,19 +7,21 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
-    r"bindings|engine|evaluators|serving|server|config",
+    r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
-    r"finetuning",
+    r"finetuning|checkup",
     r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
-    r"__main__",
+    r"tpu_check|doctor|prepare|decode_worker|__main__",
 ]
 DOORS = {
     "gin": r"config",
     "official": r"data/images/randaug",
     "tensorflow_text": r"data/tokenizers",
     "tensorflow_datasets": r"data/datasets/sources",
+    "array_record": r"data/datasets/array_records",
     "scipy": r"weights/adapt",
     "sklearn": r"data/datasets/digits",
+    "pyarrow": r"data/datasets/(parquet|arrow)",
     "tf2onnx": r"serving/convert",
     "onnxruntime": r"serving/convert",
     "matplotlib": r"inference/figures",
@@ -27,6 +29,8 @@ DOORS = {
     "mlflow": r"engine/writers",
     "starlette": r"server/app",
     "uvicorn": r"serve",
+    "jax": r"tpu/compile_step",
+    "grpc": r"data/(service|decode_server)",
 }
 
 

@@ -15,7 +15,7 @@ from tfvit.serving import convert
 from tfvit.serving import formats
 from tfvit.serving import page
 from tfvit.serving import saved
-from tfvit.weights import cache
+from tfvit.storage import paths
 
 _BYTES = {"float32": 4, "float16": 2, "int8": 1}  # Of a weight.
 _TEMPLATES = {"clip_best": prompts.clip_best, "clip_paper": prompts.clip_paper}
@@ -90,7 +90,7 @@ def cached(trained, settings):
         saved.fingerprint(trained.model.variables), trained.record(),
         list(trained.class_names), settings], sort_keys=True, default=str)
     digest = hashlib.sha256(known.encode()).hexdigest()
-    return os.path.join(cache.root(), "demo",
+    return os.path.join(paths.cache(), "demo",
                         f"{_plain(trained.name)}-{digest[:16]}")
 
 

@@ -179,7 +179,7 @@ def facts(exp, model, workdir):
         for op in ops:
             if decoding.op_name(op) == "decode":
                 known["upright"] = config_lib.settings(op).get("upright", False)
-        known["value_range"] = preprocessing.value_range([*ops, *exp.device_ops])
+        known["value_range"] = preprocessing.value_range(ops)
     return {name: value for name, value in known.items()
             if value not in (None, [])}
 

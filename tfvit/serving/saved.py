@@ -156,12 +156,15 @@ def _version():
 @contextlib.contextmanager
 def _quiet():
     """TensorFlow logs every variable of every signature."""
-    verbosity = logging.get_verbosity()
+    logger = tf.get_logger()
+    verbosity, level = logging.get_verbosity(), logger.level
     logging.set_verbosity(logging.WARNING)
+    logger.setLevel("WARNING")
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        logger.setLevel(level)
 
 
 def _publish(folder, out, step):
