@@ -20,6 +20,8 @@ PACKAGES = (page.CORE, page.UTILS, AXE)
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    # WebGPU, on the processor.
+    "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
     "--window-size=1280,900")
 
 

@@ -456,6 +456,21 @@ def test_smaller_weights_say_nearly_the_same(tab, site):
     assert options[0].startswith("float32 · 0.8 MB") and len(options) == 3
 
 
+def test_a_graphics_card_or_what_stands_in_for_it_says_the_same(tab, models, site):
+    texts = info(site, "shapes")[1]["texts"]
+    expected = python(models["shapes"], [chromium.files()["plain.png"]],
+                      texts)[0]
+    tab.open("#model=shapes&device=gpu").drop("plain.png")
+    assert not tab.alert()
+    for text, p in zip(texts, expected):
+        assert tab.answers()[text] == pytest.approx(p, abs=1e-4)
+    tab.js("""const device = document.getElementById('device');
+        device.value = 'cpu'; device.dispatchEvent(new Event('change'))""")
+    assert "WebAssembly, " in tab.wait().said()
+    for text, p in zip(texts, expected):
+        assert tab.answers()[text] == pytest.approx(p, abs=1e-5)
+
+
 # What people do.
 
 

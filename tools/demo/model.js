@@ -7,7 +7,7 @@ import {sentencepiece} from './sentencepiece.js';
 import {wordpiece} from './wordpiece.js';
 
 const TOKENIZERS = {wordpiece, sentencepiece};
-// A smaller model is run before it has reached the graphics card.
+// A smaller one has answered before it has reached the graphics card.
 const WORTH_GPU = 10e6;
 
 async function get(url, what) {
@@ -101,7 +101,7 @@ export class Model {
 
   delete() {
     for (const network of Object.values(this.networks)) {
-      network.then(one => one.delete(), () => {});
+      network.then(one => one.delete()).catch(() => {});
     }
     this.networks = {};
   }
@@ -118,12 +118,18 @@ export class Model {
     const {file, bytes} = this.precision[part];
     const what = {image: 'Weights for pictures', text: 'Weights for texts'}[part];
     this.progress('The runtime, 3 MB', null);
-    await start();
+    const gpu = await this.onGpu();
+    await start(gpu);
     const data = await download(this.url(file), what, bytes, this.progress);
     this.progress('Making it ready', null);
-    const gpu = this.device === 'gpu' || (this.device === '' &&
-        part === 'image' && bytes > WORTH_GPU && await hasGpu());
-    return compile(data, {gpu});
+    return compile(data, {gpu: gpu && part === 'image'});
+  }
+
+  /** Whether pictures are looked at on the graphics card. */
+  async onGpu() {
+    if (this.device === 'gpu') return hasGpu(true);
+    return this.device === '' && this.precision.image?.bytes > WORTH_GPU &&
+        hasGpu();
   }
 
   /** A text's embedding, length 1. */
@@ -131,7 +137,7 @@ export class Model {
     if (!this.texts.has(text)) {
       const network = await this.network('text'), {max_len: n} = this.info.tokenizer;
       const found = await network.run(Int32Array.from(this.tokenize(text)), [1, n]);
-      this.texts.set(text, found[Object.keys(found)[0]]);
+      this.texts.set(text, found.embeddings);
     }
     return this.texts.get(text);
   }
@@ -142,11 +148,8 @@ export class Model {
     const input = await pixels(blob, preprocessing, most);
     const network = await this.network('image');
     const begin = performance.now();
-    const outputs = Object.values(await network.run(input, [1, ...shape]));
-    // By size, for names are the converter's own.
-    const {presets} = this;
-    const values = outputs.find(one => one.length === presets[0].values.length);
-    return {values, rollout: this.grid && outputs.find(one => one !== values),
+    const found = await network.run(input, [1, ...shape]);
+    return {values: found.embeddings ?? found.logits, rollout: found.rollout,
       where: network.where, ms: performance.now() - begin};
   }
 }

@@ -7,40 +7,54 @@ const SIMD = new Uint8Array([
   0, 65, 0, 253, 15, 253, 98, 11]);
 const MOST_THREADS = 8;
 
-let core = null, starting = null, threads = 1, last = Promise.resolve();
+let core = null, loading = null, loaded = null, threads = 1;
+let last = Promise.resolve();
 
-/** Loads LiteRT, once. */
-export function start() {
-  return starting ??= begin().catch(error => { starting = null; throw error; });
+/** Loads LiteRT, once for each of what it is to run on. */
+export function start(gpu) {
+  if (loading && loaded !== gpu) {
+    const before = loading;
+    loading = before.catch(() => {}).then(() => core?.unloadLiteRt()).then(
+        () => begin(gpu));
+  }
+  loaded = gpu;
+  loading ??= begin(gpu);
+  const mine = loading;
+  return mine.catch(error => {
+    if (loading === mine) loading = null;
+    throw error;
+  });
 }
 
-async function begin() {
+async function begin(gpu) {
   if (!globalThis.WebAssembly?.validate(SIMD)) {
     throw new Error('This browser cannot run the model: it has no WebAssembly ' +
         'SIMD. Current versions of Chrome, Edge, Firefox and Safari do.');
   }
-  core = await import('@litertjs/core');
+  core ??= await import('@litertjs/core');
   const wasm = new URL('wasm/', import.meta.resolve('@litertjs/core')).href;
-  const can = globalThis.crossOriginIsolated &&
-      await core.supportsFeature('relaxedSimd') &&
-      await core.supportsFeature('threads');
-  if (can) threads = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
+  const has = feature => core.supportsFeature(feature).catch(() => false);
+  const relaxed = await has('relaxedSimd');
+  // One or the other: the build with threads cannot wait for the card.
+  const jspi = gpu && relaxed && await has('jspi');
+  const many = !jspi && globalThis.crossOriginIsolated && relaxed &&
+      await has('threads');
+  threads = many ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
   try {
-    await core.loadLiteRt(wasm, {threads: can});
+    await core.loadLiteRt(wasm, {threads: many, jspi});
   } catch (error) {
     throw new Error(`The runtime could not be loaded (${error?.message ?? error}).`);
   }
 }
 
-/** Whether there is a graphics card to run on, and not a processor as one. */
-export async function hasGpu() {
+/** Whether there is a graphics card to run on; `any`: or a processor as one. */
+export async function hasGpu(any = false) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  return Boolean(adapter && !(adapter.info ?? adapter).isFallbackAdapter);
+  return Boolean(adapter && (any || !(adapter.info ?? adapter).isFallbackAdapter));
 }
 
 /** A network of a file's bytes; on the processor where `gpu` cannot. */
 export async function compile(bytes, {gpu}) {
-  await start();
   if (gpu) {
     try {
       return await compiled(bytes, {
@@ -56,13 +70,13 @@ export async function compile(bytes, {gpu}) {
 async function compiled(bytes, options, where) {
   const model = await core.loadAndCompile(bytes, options);
   const on = options.accelerator === 'webgpu' && !model.isFullyAccelerated ?
-      'WebAssembly' : where;
+      'WebGPU, some of it WebAssembly' : where;
   return {
     where: on,
     /** Typed array, shape => {name: Float32Array}, one after the other. */
     run: (data, shape) => last = last.catch(() => {}).then(
         () => run(model, data, shape)),
-    delete: () => model.delete(),
+    delete: () => { if (!model.deleted) model.delete(); },
   };
 }
 
