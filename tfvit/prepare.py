@@ -54,6 +54,7 @@ import tensorflow as tf
 
 from tfvit import config
 from tfvit.data.datasets import array_records
+from tfvit.data.datasets import sampling
 from tfvit.data.preparation import data_gin
 from tfvit.data.preparation import index
 from tfvit.data.preparation import photos
@@ -83,7 +84,7 @@ def make(data, out, *, kind=None, splits=(), short_side=None, quality=95,
         raise ValueError(f"--split={', '.join(sorted(unknown))} is none of "
                          f"{', '.join(makers)}.")
     keep = data_gin.settings(config)
-    sources = {split.replace("/", "_"): makers[split]()
+    sources = {split.replace("/", "_"): sampling.unsampled(makers[split]())
                for split in splits or makers}
     names = {tuple(source.class_names) for source in sources.values()}
     if len(names) > 1:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import re
 import tempfile
@@ -12,8 +13,10 @@ from tfvit import config
 from tfvit.bindings import settable
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import tables
 from tfvit.finetuning import kinds
+from tfvit.finetuning import splits
 from tfvit.storage import paths
 
 _SHARE = 0.1
@@ -32,6 +35,7 @@ class Dataset:
       class_names: in the order of the logits.
       sizes: {"train", "val" and maybe "test": number of images}.
       evaluators: {"val" and maybe "test": name of the evaluator}.
+      train: gin's name of the source of training.
       share: of training's images that validate, or None for a split of its own.
     """
     name: str
@@ -41,6 +45,7 @@ class Dataset:
     class_names: tuple
     sizes: dict
     evaluators: dict
+    train: str
     share: float | None
 
 
@@ -75,6 +80,7 @@ def read(data, *, val_share=None, overrides=((), ())):
         name=re.sub(r"[^\w.+-]+", "_", stem) or "images", where=where,
         includes=tuple(includes), lines=tuple(lines), share=share,
         class_names=tuple(sources["train"].class_names),
+        train=config.reference("experiment.Experiment.train_source"),
         evaluators={r: name for r, name in names.items() if r != "train"},
         sizes={role: source.num_examples for role, source in sources.items()})
 
@@ -114,10 +120,11 @@ def _lines(data, val_share, overrides, captions=False):
             what = "captions"
         includes, lines, names = {
             "folder": _folder, "manifest": _manifest, "tfds": _tfds,
-            "captions": _captions}[what](data, place, overrides)
+            "captions": _captions}.get(what, functools.partial(
+                _shards, what))(data, place, overrides)
         own = "val" in names
         if what != "captions":
-            lines += _splits(what, names, percent)
+            lines += splits.lines(what, names, percent)
         where = place if what != "tfds" else f"{data} of TensorFlow Datasets"
     if own and val_share is not None:
         raise ValueError(f"--val_share={val_share:g}: DATA={data} has a split "
@@ -187,11 +194,26 @@ def _manifest(data, place, overrides):
                          for name in ("split_column", "delimiter"))
     if _has_captions(place, overrides):
         raise ValueError(f"DATA={data} {kinds.CAPTIONS}")
-    splits = manifests.splits(place, column or "split", delimiter)
-    names = listing.roles(splits, f"DATA={data}")
-    if splits and "train" not in names:
+    values = manifests.splits(place, column or "split", delimiter)
+    names = listing.roles(values, f"DATA={data}")
+    if values and "train" not in names:
         raise ValueError(f"DATA={data}: the column {column or 'split'!r} has "
-                         f"{', '.join(map(repr, splits))}, and no 'train'.")
+                         f"{', '.join(map(repr, values))}, and no 'train'.")
+    return includes, lines, names
+
+
+def _shards(what, data, place, overrides):
+    """(includes, lines, {role: split}) of files that hold many images."""
+    macro = {"webdataset": "SHARDS"}.get(what, what.upper())
+    includes, lines = [f"gin/data/{what}.gin"], [f"{macro} = {place!r}"]
+    _parse(includes, lines, overrides)
+    suffix = next(s for s, kind in kinds.SHARDS.items() if kind == what)
+    found = shard_files.find(place, (suffix,), "DATA")
+    names = shard_files.roles_of(found, f"DATA={data}")
+    if names and "train" not in names:
+        raise ValueError(f"DATA={data} has the splits "
+                         f"{', '.join(map(repr, sorted(found)))}, and no "
+                         "'train'.")
     return includes, lines, names
 
 
@@ -230,29 +252,6 @@ def _tfds(data, place, overrides):
         raise ValueError(f"DATA={data} is no file or folder; as a dataset of "
                          f"TFDS: {error}") from error
     return [], lines, listing.roles(source.splits, f"DATA={data}")
-
-
-def _splits(what, names, percent):
-    """Lines that say which splits train, validate and test."""
-    train = names.get("train", "train")
-    splits = {"train": f"{train}[:{100 - percent}%]",
-              "val": f"{train}[{100 - percent}%:]"}
-    if "val" in names:
-        splits = {"train": train, "val": names["val"]}
-    if "test" in names:
-        splits["test"] = names["test"]
-    yield from (f"{role}/sources.{what}.split = {split!r}"
-                for role, split in splits.items())
-    roles = [role for role in splits if role != "train"]
-    if what != "tfds" and "test" not in names:
-        return  # The file that is included has the rest.
-    for role in roles:
-        yield (f"{role}/classification.Classification.source = "
-               f"@{role}/sources.{what}")
-    yield f"experiment.Experiment.train_source = @train/sources.{what}"
-    each = [f"    {role!r}: @{role}/classification.Classification,\n"
-            for role in roles]
-    yield f"experiment.Experiment.evaluators = {{\n{''.join(each)}}}"
 
 
 def _roles(data, makers):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfvit.data.datasets import columns as columns_lib
 from tfvit.data.datasets import parquet
-from tfvit.data.datasets import shards
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import spans
 from tfvit.storage import paths
 
@@ -44,9 +44,9 @@ def table(*,
     if not paths.is_local(path):
         raise ValueError(f"arrow.table.path = {path!r}: only local files can "
                          "be mapped. Copy the folder to a disk.")
-    splits = shards.find(path, SUFFIXES, "arrow.table.path")
+    splits = shard_files.find(path, SUFFIXES, "arrow.table.path")
     files = [file for part in splits.values() for file in part]
-    chosen, low, high = shards.select(splits, split, "arrow.table.split")
+    chosen, low, high = shard_files.select(splits, split, "arrow.table.split")
     begins, sizes, values, counts, columns = [], [], [], [], None
     for file in files:
         _check_state(file)

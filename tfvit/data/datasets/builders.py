@@ -11,14 +11,19 @@ import tensorflow as tf
 
 from tfvit.data.datasets import array_records
 from tfvit.data.datasets import files as files_lib
+from tfvit.data.datasets import turns
 from tfvit.storage import files
 
 # Seconds. TFDS itself retries for minutes and logs every attempt.
 _PATIENCE = 10
 
 
-def check_folder(data_dir: str | None):
+def check_folder(data_dir: str | None, try_gcs: bool = False):
     """Raises ValueError for a folder in which TFDS would find nothing."""
+    if data_dir and try_gcs:
+        raise ValueError(
+            f"sources.tfds.try_gcs = True reads gs://tfds-data instead of "
+            f"sources.tfds.data_dir = {data_dir!r} (DATA_DIR): leave one out.")
     if data_dir and re.search(files.SIGNS, str(data_dir)):
         raise ValueError(
             f"sources.tfds.data_dir = {data_dir!r}: TensorFlow Datasets takes "
@@ -53,10 +58,14 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
             f"Then set sources.tfds.manual_dir (MANUAL_DIR, now {manual_dir}) "
             "to their folder.")
     try:
-        if not by_hand:
-            _check_network(builder.url_infos)
-        logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
-        builder.download_and_prepare(download_config=config)
+        with turns.turn(builder.data_dir, builder.is_prepared):
+            if builder.is_prepared():  # By who came first.
+                builder.info.read_from_directory(builder.data_dir)
+                return
+            if not by_hand:
+                _check_network(builder.url_infos)
+            logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
+            builder.download_and_prepare(download_config=config)
     except ImportError as error:
         raise ValueError(f"{missing}, and preparing it needs another package "
                          f"({error}): pip install {error.name}") from error

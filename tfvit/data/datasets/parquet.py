@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfvit.data.datasets import columns as columns_lib
 from tfvit.data.datasets import named_labels
 from tfvit.data.datasets import orders
-from tfvit.data.datasets import shards
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import source
 from tfvit.data.datasets import spans
 from tfvit.storage import paths
@@ -204,17 +204,16 @@ def table(*,
         then has no classes.
       class_names_file: text file with one class name a line. None takes those
         of the metadata, or else all labels of `path`, sorted.
-      cache_mb: memory for row groups, which are as many as are mixed with each
-        other: the more, the better the shuffling.
+      cache_mb: memory for row groups; the more, the better the shuffling.
 
     Raises:
       ValueError: there are no such files, splits or columns, or a label is none
         of the classes.
     """
     check_installed("parquet.table")
-    splits = shards.find(path, SUFFIXES, "parquet.table.path")
+    splits = shard_files.find(path, SUFFIXES, "parquet.table.path")
     files = [file for part in splits.values() for file in part]
-    chosen, low, high = shards.select(splits, split, "parquet.table.split")
+    chosen, low, high = shard_files.select(splits, split, "parquet.table.split")
     metadata, values, columns = [], [], None
     for file in files:
         try:

@@ -156,6 +156,11 @@ def sampled(*,
     return found
 
 
+def unsampled(source):
+    """The source that is sampled, or the source itself: what there is."""
+    return source.base if isinstance(source, Sampled) else source
+
+
 def _factors(by_name, file, class_names):
     """float64 [C] of the classes' factors, or None."""
     if by_name is None and file is None:

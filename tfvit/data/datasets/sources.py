@@ -22,6 +22,7 @@ def tfds(*,
          data_dir: str | None = None,
          manual_dir: str | None = None,
          download: bool = True,
+         try_gcs: bool = False,
          shuffle_buffer: int = 50_000,
          image_key: str = "image",
          image_op: Callable | None = None,
@@ -38,6 +39,8 @@ def tfds(*,
       data_dir: where datasets lie; None for ~/tensorflow_datasets.
       manual_dir: where files lie that must be downloaded by hand.
       download: whether to download and prepare a dataset that is not there.
+      try_gcs: read it from TFDS's public bucket, gs://tfds-data, where it is
+        there and data_dir is None, instead of preparing it.
       shuffle_buffer: encoded examples to shuffle among; 50,000 is
         vision_transformer's. TFDS shuffles large datasets on disk, too.
       image_key: feature that holds the image.
@@ -50,9 +53,10 @@ def tfds(*,
         prepared; says how to get it.
     """
     data_dir, manual_dir = paths.home(data_dir), paths.home(manual_dir)
-    builders.check_folder(data_dir)
+    builders.check_folder(data_dir, try_gcs)
     try:
-        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir,
+                                              try_gcs=try_gcs)
     except (AssertionError, ValueError) as error:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
         raise ValueError(builders.unknown(name, error, known)) from None
@@ -113,7 +117,8 @@ def manifest(*,
              image_column: str = "image",
              label_column: str = "label",
              split_column: str = "split",
-             delimiter: str | None = None) -> source.Indexed:
+             delimiter: str | None = None,
+             unreachable: str = "stop") -> source.Indexed:
     """Reads image files that a table lists, with the names of their classes.
 
     The table is CSV with a header, or JSONL: an object a line, whose labels may
@@ -131,6 +136,8 @@ def manifest(*,
         folder of the table.
       image_column, label_column, split_column: names of the columns.
       delimiter: of the values; None for a tab in .tsv, a comma in .csv.
+      unreachable: images behind https:// are fetched first, to $TFVIT_CACHE;
+        "leave_out" those that cannot be, or "stop".
 
     Raises:
       ValueError: with the line, for what is no such table, for a label that
@@ -143,7 +150,8 @@ def manifest(*,
                                   root=root,
                                   columns=(image_column, label_column,
                                            split_column),
-                                  delimiter=delimiter))
+                                  delimiter=delimiter,
+                                  unreachable=unreachable))
 
 
 def tfrecords(*,

@@ -14,7 +14,7 @@ from absl import logging
 import numpy as np
 
 from tfvit.data.datasets import named_labels
-from tfvit.data.datasets import shards as shards_lib
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import spans
 from tfvit.data.datasets import tars
 from tfvit.data.datasets import walking
@@ -58,9 +58,9 @@ def shards(*,
         a label is none of the classes.
     """
     knob = "webdataset.shards.path"
-    splits = shards_lib.find(path, SUFFIXES, knob)
+    splits = shard_files.find(path, SUFFIXES, knob)
     files = [file for part in splits.values() for file in part]
-    chosen, low, high = shards_lib.select(splits, split,
+    chosen, low, high = shard_files.select(splits, split,
                                           "webdataset.shards.split")
     key = caption_key or label_key
     table = spans.kept(
@@ -74,7 +74,7 @@ def shards(*,
         notes.append(
             f"Ignored {without.sum()} of {len(without)} samples of {path} that "
             f"have no image, such as {table['key'][first].decode()} of "
-            f"{files[table['file'][first]]}.")
+            f"{files[table['shard'][first]]}.")
     table = {name: values[~without] for name, values in table.items()}
 
     def where(row):
