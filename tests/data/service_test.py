@@ -16,7 +16,6 @@ from tests.data import pipeline_test
 from tfvit.data import decode_server
 from tfvit.data import pipeline
 from tfvit.data import service
-from tfvit.data.datasets import sources
 from tfvit.data.images import ops
 
 numbered, take = pipeline_test.numbered, pipeline_test.take
