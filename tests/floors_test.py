@@ -7,11 +7,11 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
-    r"bindings|engine|evaluators|serving|server|config",
+    r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
-    r"finetuning",
-    r"api|finetune|train|evaluate|export|predict|serve|benchmark|prepare|"
-    r"__main__",
+    r"finetuning|checkup",
+    r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
+    r"tpu_check|doctor|prepare|decode_worker|__main__",
 ]
 DOORS = {
     "gin": r"config",
@@ -29,6 +29,8 @@ DOORS = {
     "mlflow": r"engine/writers",
     "starlette": r"server/app",
     "uvicorn": r"serve",
+    "jax": r"tpu/compile_step",
+    "grpc": r"data/(service|decode_server)",
 }
 
 

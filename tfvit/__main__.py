@@ -18,8 +18,10 @@ from tfvit.storage import spelling
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _COMMANDS = ("finetune", "train", "evaluate", "export", "predict", "serve",
-             "benchmark", "prepare")
-_FORMER = {"to_tfrecords": "prepare SOURCE --format=tfrecord --out=FOLDER"}
+             "demo", "benchmark", "tpu_check", "doctor", "prepare",
+             "decode_worker")
+_FORMER = {"to_tfrecords": "prepare SOURCE --format=tfrecord --out=FOLDER",
+            "bench_input": "benchmark --input --photos=500x375"}
 
 
 def _tools():

@@ -39,7 +39,8 @@ _TRUST = flags.DEFINE_bool(
 
 _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
-    None: (), "config": _GIN, "data": _GIN, "new run": (*_GIN, "workdir"),
+    None: (), "machine": ("workdir",), "config": _GIN, "data": _GIN,
+    "new run": (*_GIN, "workdir"),
     "existing run": (*_GIN, "workdir", "trust"),
     "chosen run": _GIN, "overrides": (*_GIN, "trust")}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
@@ -61,8 +62,9 @@ def start(name, about=None, *, required=(), words=None, clock=False):
         command that runs.
       about: "new run" or "config", which --gin_file gives; the "existing run"
         of --workdir; a "chosen run", or whatever other flags name, where
-        --gin_file and --gin_bindings are "overrides"; "data" that words name,
-        where they are, too; or None.
+        --gin_file and --gin_bindings are "overrides"; the "machine", which may
+        have a --workdir; "data" that words name, where the gin flags are, too;
+        or None.
       required: names of flags that must be given.
       words: what to say where there is not one word that is no flag, or None.
       clock: whether its lines begin with the time.
@@ -81,7 +83,7 @@ def start(name, about=None, *, required=(), words=None, clock=False):
         terminal.set_up(verbose=_VERBOSE.value, clock=clock)
         if words and len(_words) != 1:
             raise app.UsageError(words)
-        if about:
+        if about not in (None, "machine"):
             binding_words.check(_saved(about) + _GIN_FILE.value,
                                 _GIN_BINDINGS.value,
                                 whole=about in ("config", "new run"),
@@ -186,9 +188,9 @@ def _fail(error):
     if "tensorflow" in sys.modules and not isinstance(error, ValueError):
         import tensorflow as tf
 
-        from tfvit.engine import loop
+        from tfvit.engine import stopping
         from tfvit.storage import errors
-        if isinstance(error, loop.Preempted):
+        if isinstance(error, stopping.Preempted):
             logging.info("%s", error)
             sys.exit(PREEMPTED)
         if isinstance(error, tf.errors.OpError):
@@ -261,6 +263,11 @@ def workdir():
     if not _WORKDIR.value:
         raise app.UsageError("--workdir is required: the directory of a run.")
     return os.path.expanduser(_WORKDIR.value)
+
+
+def workdir_or(default):
+    """Value of --workdir, or another one where it is not given."""
+    return os.path.expanduser(_WORKDIR.value or default)
 
 
 def trust():

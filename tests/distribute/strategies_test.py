@@ -102,6 +102,29 @@ def test_auto_takes_what_there_is(monkeypatch, environment, devices, chosen):
     for name in ("one_device", "mirrored", "multi_worker", "tpu"):
         monkeypatch.setattr(strategies, name, lambda name=name: name)
     assert strategies.auto() == chosen
+    kind = "TPU" if chosen == "tpu" else "GPU" if devices else "CPU"
+    assert strategies.auto(require=kind) == chosen
+    for other in {"TPU", "GPU", "CPU"} - {kind}:
+        with pytest.raises(ValueError, match=f"strategies.auto.require='{other}"
+                           f"', but what TensorFlow finds here is .*a {kind}"):
+            strategies.auto(require=other)
+
+
+def test_auto_says_loudly_that_it_leaves_a_gpu_idle(monkeypatch, caplog):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with caplog.at_level("WARNING"):
+        strategies.auto()
+    assert not caplog.text
+    monkeypatch.setattr(strategies.glob, "glob", lambda pattern: (
+        ["/dev/nvidia0"] if "nvidia" in pattern else []))
+    with caplog.at_level("WARNING"):
+        strategies.auto()
+    assert "Running on the CPU, though there is a GPU" in caplog.text
+    with pytest.raises(ValueError, match="there is a GPU of NVIDIA's "
+                       r"\(/dev/nvidia0\). `tfvit doctor`"):
+        strategies.auto(require="GPU")
+    with pytest.raises(ValueError, match="'gpu' is not one of 'TPU', 'GPU'"):
+        strategies.auto(require="gpu")
 
 
 def test_a_tpu_strategy_compiles_by_itself(monkeypatch):

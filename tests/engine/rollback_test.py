@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests import toy
 from tests.engine import resume_test
 from tfvit import trainer
-from tfvit.engine import loop
+from tfvit.engine import stopping
 from tfvit.engine import train_log
 
 
@@ -63,7 +63,7 @@ def test_rollbacks_are_remembered_by_a_run_that_stops(tmp_path):
     exp = experiment(functools.partial(poisoned, [1, 8]))
     stops = dataclasses.replace(exp,
                                 evaluators={"test": resume_test.StopsAt(1)})
-    with pytest.raises(loop.Preempted, match="Saved step 10"):
+    with pytest.raises(stopping.Preempted, match="Saved step 10"):
         trainer.train(stops, tmp_path)
     result = trainer.train(exp, tmp_path)
     assert_like_without(0, 9, tmp_path, result, 2, tmp_path)
@@ -93,6 +93,9 @@ def test_a_loss_above_its_limit_counts_as_nan(tmp_path):
 
 @pytest.mark.parametrize("change, message", [
     ({"max_loss": 0}, "max_loss=0 must be a number above 0"),
+    ({"reduce_dtype": "float16"},
+     "reduce_dtype='float16' is neither 'float32' nor 'bfloat16'"),
+    ({"shard_optimizer": 1}, "shard_optimizer=1 must be True or False"),
     ({"on_nan": "retry"}, "on_nan='retry' is neither 'stop' nor 'rollback'"),
     ({"max_rollbacks": 0}, "max_rollbacks=0"),
 ])

@@ -127,3 +127,25 @@ def test_a_workdir_below_a_file_is_refused_with_a_sentence(tmp_path):
         trainer.train(toy.EXPERIMENT, tmp_path / "file" / "run")
     with pytest.raises(OSError, match="Cannot write .*config.gin.*--workdir"):
         run_config.save("", tmp_path / "file" / "run", started=False)
+
+
+def test_an_operation_that_a_slices_hosts_lack_is_named():
+    # As google-research/text-to-text-transfer-transformer's issue 965 has it.
+    said = errors.sentence(tf.errors.NotFoundError(
+        None, None, "Op type not registered 'SentencepieceOp' in binary running "
+        "on t1v-n-e076a4c2-w-0. Make sure the Op and Kernel are registered in "
+        "the binary running in this process."))
+    assert said.startswith("The machine t1v-n-e076a4c2-w-0 has another "
+                           "TensorFlow, without the operation SentencepieceOp.")
+    assert "train on a single TPU VM" in said
+
+
+@pytest.mark.parametrize("text", [  # As TensorFlow 2.20 said of such entries.
+    "Serialized cache key does not match.",
+    "Failed to parse serialized CpuExecutableAotCompilationResult.",
+    "/root/.cache/x/xla_compile_cache__1__2__XLA_CPU_JIT.pb; Disk quota exceeded"
+])
+def test_what_xla_keeps_is_named_where_it_is_damaged(text, monkeypatch):
+    monkeypatch.setenv("TFVIT_CACHE", "/somewhere")
+    said = errors.sentence(tf.errors.InternalError(None, None, text))
+    assert "/somewhere/compiled" in said and "TFVIT_XLA_CACHE=0" in said

@@ -79,7 +79,7 @@ class Recipe:
         Raises:
           ValueError, OSError, MemoryError, FloatingPointError: see
             trainer.train; or the directory is another run's.
-          engine.loop.Preempted: Ctrl-C or SIGTERM; all is saved, and the same
+          engine.stopping.Preempted: Ctrl-C or SIGTERM; all is saved, and the same
             call goes on.
         """
         workdir = os.path.expanduser(os.fspath(workdir or self.workdir))

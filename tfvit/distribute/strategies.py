@@ -6,13 +6,17 @@ twice.
 
 import faulthandler
 import functools
+import glob
 import os
 import re
 
+from absl import logging
 import tensorflow as tf
 
 from tfvit.distribute import cluster
+from tfvit.distribute import stand_in
 
+_KINDS = ("TPU", "GPU", "CPU")
 _COMMUNICATION = ("AUTO", "NCCL", "RING")
 _CROSS_DEVICE_OPS = {
     "auto": lambda: None,
@@ -147,9 +151,36 @@ def tpu(*, address=None):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def auto():
-    """A TPU, else all workers of TF_CONFIG, else all GPUs, else the CPU."""
-    if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
+def auto(*, require=None):
+    """A TPU, else all workers of TF_CONFIG, else all GPUs, else the CPU.
+
+    Warns of taking the CPU of a machine that has something faster.
+
+    Args:
+      require: "TPU", "GPU" or "CPU": refuse to run on anything else. None for
+        whatever there is.
+
+    Raises:
+      ValueError: there is no such device, or require is none of these.
+    """
+    if require not in (None, *_KINDS):
+        raise ValueError(f"strategies.auto.require={require!r} is not one of "
+                         f"{', '.join(map(repr, _KINDS))}, or None.")
+    gpus = tf.config.list_physical_devices("GPU")
+    has_tpu = os.environ.get("TPU_NAME") or (
+        tf.config.list_physical_devices("TPU"))
+    kind = "TPU" if has_tpu else "GPU" if gpus else "CPU"
+    idle = _idle_accelerator() if kind == "CPU" else ""
+    if require and kind != require:
+        raise ValueError(
+            f"strategies.auto.require={require!r}, but what TensorFlow finds "
+            f"here is {'no more than ' * (kind == 'CPU')}a {kind}"
+            f"{f', though there is {idle}' if idle else ''}. `tfvit doctor` "
+            "says what is wrong.")
+    if idle and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        logging.warning("Running on the CPU, though there is %s: `tfvit "
+                        "doctor` says why TensorFlow does not see it.", idle)
+    if has_tpu:
         return tpu()
     if os.environ.get("TF_CONFIG"):
         return multi_worker()
@@ -157,9 +188,18 @@ def auto():
     return mirrored() if several else one_device()
 
 
+def _idle_accelerator():
+    """What the operating system sees and TensorFlow does not, or ""."""
+    for pattern, name in (("/dev/nvidia[0-9]*", "a GPU of NVIDIA's"),
+                          ("/dev/accel[0-9]*", "a TPU")):
+        if found := glob.glob(pattern):
+            return f"{name} ({sorted(found)[0]})"
+    return ""
+
+
 def use_jit(jit, strategy):
     """Resolves "auto" to XLA on accelerators only: CPUs gain nothing by it."""
-    if isinstance(strategy, tf.distribute.TPUStrategy):
+    if is_one_program(strategy):
         return False  # It compiles what it runs, all-reduces and all.
     if jit != "auto":
         return jit
@@ -180,12 +220,22 @@ def device_name(strategy):
 def is_chief(strategy):
     """Whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver
-    if resolver is None or not isinstance(
-            strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if resolver is None or not has_workers(strategy):
         return True
     chief = "chief" in resolver.cluster_spec().jobs
     return resolver.task_type == "chief" or (not chief and
                                              resolver.task_id == 0)
+
+
+def is_one_program(strategy):
+    """Whether XLA compiles all of a step, with what replicas tell each other.
+    """
+    return isinstance(strategy, (tf.distribute.TPUStrategy, stand_in.Slice))
+
+
+def has_workers(strategy):
+    """Whether other processes, each with its own replicas, are part of it."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def any_worker(strategy):
@@ -197,6 +247,14 @@ def any_worker(strategy):
     return lambda flag: total(flag) > 0
 
 
+def mean(strategy):
+    """Makes a function: number -> its mean over all workers; None for one."""
+    if not has_workers(strategy):
+        return None
+    total = _total(strategy)
+    return lambda number: total(number) / strategy.num_replicas_in_sync
+
+
 def same_everywhere(strategy, number):
     """Whether all workers, which all have to ask, give the same number."""
     return _total(strategy)(number) == number * strategy.num_replicas_in_sync
@@ -204,7 +262,7 @@ def same_everywhere(strategy, number):
 
 def _total(strategy):
     """Makes a function: number -> its sum over the replicas of all workers."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return lambda number: number * strategy.num_replicas_in_sync
 
     @tf.function

@@ -13,7 +13,10 @@ import shlex
 
 from tfvit.bindings import former_names
 
-_ANYTIME = re.compile(r".*\.skip_corrupt")  # Told to runs that stop there.
+# Told to runs that stop there; and what changes no bit.
+_ANYTIME = re.compile(
+    r".*\.(skip_corrupt|service|threads|ram_budget)|"
+    r"experiment\.Experiment\.(deterministic|steps_per_call)")
 _LONGER = re.compile(  # What the steps so far do not depend on.
     r"experiment\.Experiment\.(total_steps|extended|\w+_every|"
     r"keep_checkpoints|actions|writers)|(.*/)?(actions|writers)\.\w+\.\w+")

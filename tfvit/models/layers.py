@@ -12,6 +12,7 @@ import zlib
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import products
 from tfvit.models import remat as remat_lib
 from tfvit.models import serial
 
@@ -138,12 +139,7 @@ class Dense(tf_keras.layers.Layer):
                                     initializer=self.bias_initializer)
 
     def call(self, x):
-        # One product of matrices. With x as a batch of them TensorFlow makes
-        # small ones, and B gradients of the kernel to add up.
-        rows = tf.reshape(x, [-1, x.shape[-1]])
-        y = tf.matmul(rows, self.kernel) + self.bias
-        shape = tf.concat([tf.shape(x)[:-1], [self.units]], axis=0)
-        return tf.reshape(y, shape)
+        return products.project(x, self.kernel) + self.bias
 
 
 def gelu(x):
@@ -229,21 +225,25 @@ class MultiHeadDotProductAttention(tf_keras.layers.Layer):
 
     def _project(self, x, weights):
         kernel, bias = weights
-        # w is the width: conversion to ONNX takes D and d for the same letter.
-        x = tf.einsum("bnw,whd->bnhd", x, kernel) + bias
+        x = products.project(x, kernel) + bias
         return tf.transpose(x, [0, 2, 1, 3])  # [B, heads, N, d]
+
+    def _query(self, x):
+        query = self._project(x, self.query)
+        return query / tf.cast(math.sqrt(query.shape[-1]), query.dtype)
 
     def weights_over(self, x):
         """Attention weights [B, heads, N (queries), N (keys)], float32."""
-        query = self._project(x, self.query)
-        query /= tf.cast(math.sqrt(query.shape[-1]), query.dtype)
-        scores = tf.matmul(query, self._project(x, self.key), transpose_b=True)
-        return tf.nn.softmax(tf.cast(scores, tf.float32))
+        return products.weights(self._query(x), self._project(x, self.key))
 
     def call(self, x, training=False):
-        weights = self.dropout(self.weights_over(x), training=training)
         value = self._project(x, self.value)
-        x = tf.matmul(tf.cast(weights, value.dtype), value)
+        if training and not self.dropout.rate:
+            x = products.attend(self._query(x), self._project(x, self.key),
+                                   value)
+        else:
+            weights = self.dropout(self.weights_over(x), training=training)
+            x = tf.matmul(tf.cast(weights, value.dtype), value)
         kernel, bias = self.out
         return tf.einsum("bhnd,hdw->bnw", x, kernel) + bias
 

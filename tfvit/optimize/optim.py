@@ -23,10 +23,13 @@ class Optimizer(NamedTuple):
         zeros.
       update: (name, value, gradient, slots, *, lr, step) -> (new value, new
         slots), where step is the number of finished updates, float32.
+      elementwise: whether each number of a variable is updated by itself, so
+        that replicas can share out the work.
     """
     lr: Callable
     slots: Callable
     update: Callable
+    elementwise: bool = False
 
 
 def _decay(value, dtype):
@@ -57,7 +60,8 @@ def sgd(total_steps, *, lr, schedule, momentum=0.9, accumulator="bfloat16"):
         return value - lr * moment, {"momentum": tf.cast(moment, dtype)}
 
     return Optimizer(_bind("sgd", schedule, lr, total_steps),
-                     lambda shape: {"momentum": (shape, dtype)}, update)
+                     lambda shape: {"momentum": (shape, dtype)}, update,
+                     elementwise=True)
 
 
 def adamw(total_steps, *, lr, schedule, weight_decay, beta1=0.9, beta2=0.999,
@@ -81,26 +85,32 @@ def adamw(total_steps, *, lr, schedule, weight_decay, beta1=0.9, beta2=0.999,
     """
     dtype = tf.dtypes.as_dtype(first_moment)
 
-    def update(name, value, gradient, slots, *, lr, step):
+    # A function, traced once for all variables of a shape: of what a step of
+    # AdamW has to trace, this would be half.
+    @functools.partial(tf.function, autograph=False)
+    def updated(value, gradient, first, second, lr, step, decays):
         count = step + 1.0
         first = ((1.0 - beta1) * gradient +
-                 _decay(beta1, dtype) * tf.cast(slots["first"], tf.float32))
-        second = ((1.0 - beta2) * tf.square(gradient) +
-                  beta2 * slots["second"])
+                 _decay(beta1, dtype) * tf.cast(first, tf.float32))
+        second = (1.0 - beta2) * tf.square(gradient) + beta2 * second
         adam = (first / (1.0 - tf.pow(beta1, count))) / (
             tf.sqrt(second / (1.0 - tf.pow(beta2, count))) + epsilon)
-        if weight_decay and re.fullmatch(decay_names, name):
+        if decays:
             adam += weight_decay * value
-        return value - lr * adam, {
-            "first": tf.cast(first, dtype),
-            "second": second
-        }
+        return value - lr * adam, tf.cast(first, dtype), second
+
+    def update(name, value, gradient, slots, *, lr, step):
+        decays = bool(weight_decay and re.fullmatch(decay_names, name))
+        value, first, second = updated(value, gradient, slots["first"],
+                                       slots["second"], lr, step, decays)
+        return value, {"first": first, "second": second}
 
     slots = lambda shape: {
         "first": (shape, dtype),
         "second": (shape, tf.float32)
     }
-    return Optimizer(_bind("adamw", schedule, lr, total_steps), slots, update)
+    return Optimizer(_bind("adamw", schedule, lr, total_steps), slots, update,
+                     elementwise=True)
 
 
 def adafactor(total_steps, *, lr, schedule, weight_decay, momentum=0.9,

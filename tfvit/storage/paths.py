@@ -7,6 +7,11 @@ def home(path: str) -> str:
     return os.path.expanduser(path) if path else path
 
 
+def cache() -> str:
+    """The folder for what is fetched once: $TFVIT_CACHE, or ~/.cache/tfvit."""
+    return home(os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit")
+
+
 def encoded(path: str) -> bytes:
     """The bytes of a name, which need not be UTF-8, for TensorFlow."""
     return path.encode("utf-8", "surrogateescape")

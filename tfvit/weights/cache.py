@@ -11,6 +11,8 @@ import urllib.parse
 
 from absl import logging
 
+from tfvit.storage import paths
+
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -39,8 +41,7 @@ def path(url, *, storage, buckets):
             (host in buckets and parts.scheme != "gs")):
         stem, suffix = os.path.splitext(names[-1])
         names[-1] = f"{stem}-{key(url)[:16]}{suffix}"
-    root = os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit"
-    return os.path.join(os.path.expanduser(root), *names)
+    return os.path.join(paths.cache(), *names)
 
 
 def key(url):

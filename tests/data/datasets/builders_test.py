@@ -1,3 +1,4 @@
+import functools
 import importlib
 import types
 import urllib.error
@@ -9,10 +10,16 @@ from tfvit.data.datasets import builders
 from tfvit.data.datasets import sources
 
 
-def fake_builder(download_and_prepare):
+@pytest.fixture(name="fake_builder")
+def fixture_fake_builder(tmp_path):
+    return functools.partial(_fake_builder, tmp_path)
+
+
+def _fake_builder(folder, download_and_prepare):
     """What builders.prepare uses of a TFDS builder."""
     return types.SimpleNamespace(name="pets",
-                                 data_dir="/data/pets/1.0.0",
+                                 data_dir=f"{folder}/data/pets/1.0.0",
+                                 is_prepared=lambda: False,
                                  MANUAL_DOWNLOAD_INSTRUCTIONS=None,
                                  url_infos={"https://example.org/pets.tar": 0},
                                  download_and_prepare=download_and_prepare)
@@ -27,7 +34,8 @@ def answer(monkeypatch, error):
     monkeypatch.setattr(builders.urllib.request, "urlopen", urlopen)
 
 
-def test_without_network_nothing_is_tried_and_the_way_out_is_named(monkeypatch):
+def test_without_network_nothing_is_tried_and_the_way_out_is_named(
+        monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.URLError("no such host"))
     prepared = []
     builder = fake_builder(lambda **kwargs: prepared.append(kwargs))
@@ -38,7 +46,7 @@ def test_without_network_nothing_is_tried_and_the_way_out_is_named(monkeypatch):
     assert not prepared
 
 
-def test_a_server_that_refuses_is_left_to_tfds(monkeypatch):
+def test_a_server_that_refuses_is_left_to_tfds(monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
     prepared = []
     builder = fake_builder(lambda **kwargs: prepared.append(kwargs))
@@ -46,7 +54,7 @@ def test_a_server_that_refuses_is_left_to_tfds(monkeypatch):
     assert prepared == [{"download_config": "how"}]
 
 
-def test_only_the_first_line_of_a_failure_is_told(monkeypatch):
+def test_only_the_first_line_of_a_failure_is_told(monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
 
     def fail(**unused_kwargs):
@@ -57,7 +65,7 @@ def test_only_the_first_line_of_a_failure_is_told(monkeypatch):
     assert "Pages" not in str(caught.value)
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
 
     def fail(**unused_kwargs):

@@ -134,6 +134,36 @@ def test_in_memory_shuffles_a_stream_wholly():
         kept.examples(seed=0))[45:]
 
 
+def encoded(tmp_path, sides):
+    for i, side in enumerate(sides):
+        path = tmp_path / "train" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_png(
+            np.full((side, side, 3), i, np.uint8)).numpy())
+    return functools.partial(sources.folder, path=str(tmp_path), split="train")
+
+
+def test_in_memory_decodes_once(tmp_path):
+    kept = combine.in_memory(source=encoded(tmp_path, [2] * 6), decoded=True)
+    for example in kept.examples(seed=1):
+        number = int(example["name"].numpy()[-5:-4])
+        np.testing.assert_array_equal(example["image"],
+                                      np.full((2, 2, 3), number, np.uint8))
+
+
+def test_in_memory_says_how_much_it_would_take(tmp_path):
+    make = encoded(tmp_path, [64] * 2)
+    with pytest.raises(ValueError, match="2 images take about 2.29e-05 GiB "
+                       "decoded, more than combine.in_memory.budget = 1e-05"):
+        combine.in_memory(source=make, decoded=True, budget=1e-5)
+    combine.in_memory(source=make, budget=1e-5)  # Their files are smaller.
+
+
+def test_in_memory_decodes_no_images_of_several_sizes(tmp_path):
+    with pytest.raises(ValueError, match="not decoded ones of several"):
+        combine.in_memory(source=encoded(tmp_path, [2, 3]), decoded=True)
+
+
 def test_in_memory_refuses_arrays_of_several_sizes():
     read = source.Indexed(
         num_examples=2, class_names=["a"],

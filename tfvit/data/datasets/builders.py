@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfvit.data.datasets import array_records
 from tfvit.data.datasets import files as files_lib
+from tfvit.data.datasets import turns
 from tfvit.storage import files
 
 # Seconds. TFDS itself retries for minutes and logs every attempt.
@@ -57,10 +58,14 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
             f"Then set sources.tfds.manual_dir (MANUAL_DIR, now {manual_dir}) "
             "to their folder.")
     try:
-        if not by_hand:
-            _check_network(builder.url_infos)
-        logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
-        builder.download_and_prepare(download_config=config)
+        with turns.turn(builder.data_dir, builder.is_prepared):
+            if builder.is_prepared():  # By who came first.
+                builder.info.read_from_directory(builder.data_dir)
+                return
+            if not by_hand:
+                _check_network(builder.url_infos)
+            logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
+            builder.download_and_prepare(download_config=config)
     except ImportError as error:
         raise ValueError(f"{missing}, and preparing it needs another package "
                          f"({error}): pip install {error.name}") from error

@@ -1,5 +1,6 @@
 """Sources made of sources: mixed by weight, or kept in memory."""
 from collections.abc import Callable, Sequence
+import math
 
 from absl import logging
 import numpy as np
@@ -7,6 +8,8 @@ import tensorflow as tf
 
 from tfvit.data.datasets import orders
 from tfvit.data.datasets import source as source_lib
+from tfvit.data.images import ops
+from tfvit.storage import ram
 
 _LOG_EVERY = 50_000
 _PART = 2**40  # More than a source has numbers.
@@ -178,7 +181,8 @@ def mixture(*, sources: Sequence[Callable],
     return Mixture(parts, weights)
 
 
-def in_memory(*, source: Callable) -> source_lib.Indexed:
+def in_memory(*, source: Callable, decoded: bool = False, channels: int = 3,
+              budget: float | None = None) -> source_lib.Indexed:
     """Reads all encoded examples once and keeps them in host memory.
 
     Shuffling then mixes all of them, and costs nothing. While it loads, memory
@@ -187,11 +191,37 @@ def in_memory(*, source: Callable) -> source_lib.Indexed:
 
     Args:
       source: function that makes what is to be kept.
+      decoded: keep the pixels, uint8, instead of the files: for small images of
+        one size, such as CIFAR's, which then cost no decoding at all.
+      channels: of the pixels, see ops.decode.
+      budget: GiB that the images may take, of which there is a copy while it
+        loads; None for half of the memory that is free.
+
+    Raises:
+      ValueError: they take more, or are of several sizes where they are
+        decoded.
     """
     read = source()
+    examples, free = read.examples(), ram.free()
+    if budget is None:
+        budget = free / 2**31 if free else math.inf
+    if decoded:
+        examples = examples.map(
+            lambda example: {**example, "image": ops.decode(
+                example["image"], channels=channels)},
+            num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     with tf.device("CPU:0"):
-        columns = {}
-        for number, example in enumerate(read.examples().as_numpy_iterator()):
+        columns, size = {}, 0
+        for number, example in enumerate(examples.as_numpy_iterator()):
+            size += _bytes(example["image"])
+            whole = size / (number + 1) * read.num_examples / 2**30
+            if size > budget * 2**30 or number == 99 and whole > budget:
+                raise ValueError(
+                    f"combine.in_memory: {read.num_examples:,} images take "
+                    f"about {whole:.3g} GiB{' decoded' * decoded}, more than "
+                    f"combine.in_memory.budget = {budget:.3g} GiB. Leave "
+                    "combine.in_memory out" +
+                    (", or combine.in_memory.decoded." if decoded else "."))
             for key, value in example.items():
                 columns.setdefault(key, []).append(value)
             if number % _LOG_EVERY == 0:
@@ -202,11 +232,16 @@ def in_memory(*, source: Callable) -> source_lib.Indexed:
         except ValueError as error:
             raise ValueError(
                 "combine.in_memory keeps encoded images, or arrays of one "
-                f"size: {error}") from error
+                f"size{', not decoded ones of several' * decoded}: {error}"
+            ) from error
     return source_lib.Indexed(
         num_examples=read.num_examples,
         class_names=read.class_names,
         fetch=lambda i: {k: v[i] for k, v in columns.items()})
+
+
+def _bytes(image):
+    return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
 
 def _is_dense(part):

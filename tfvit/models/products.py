@@ -1,0 +1,97 @@
+"""Products of matrices, in the forms that read the least memory.
+
+Memory is what an accelerator waits for in a Vision Transformer, and the largest
+tensors there are those of scores, [B, heads, N, N]. Differentiated op by op,
+softmax costs a sum over all of them that the output knows already (the trick of
+FlashAttention, arXiv 2205.14135, appendix B.2): with y = softmax(s) v,
+
+  ds = p * (dp - sum(dp * p)) and sum(dp * p) over keys = sum(dy * y) over d.
+"""
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+
+def project(x, kernel):
+    """x [B, ..., D] times a kernel [D, ...]: [B, ..., ...]."""
+    if x.dtype == tf.float32:
+        # One product of matrices. With x as a batch of them TensorFlow makes
+        # small ones, and B gradients of the kernel to add up.
+        rows = tf.reshape(x, [-1, x.shape[-1]])
+        y = tf.matmul(rows, tf.reshape(kernel, [x.shape[-1], -1]))
+        shape = tf.concat([tf.shape(x)[:-1], kernel.shape[1:]], axis=0)
+        return tf.reshape(y, shape)
+    # The halves are for accelerators. There a reshape of x is a copy, where N
+    # is no multiple of 8.
+    batch, out = "abcdefg"[:x.shape.rank - 1], "uvw"[:kernel.shape.rank - 1]
+    return tf.einsum(f"{batch}x,x{out}->{batch}{out}", x, kernel)
+
+
+def attend(query, key, value):
+    """softmax(query key') value, all [B, heads, N, d], scaled beforehand.
+
+    XLA has a form of its own in bfloat16, whose scores are never rounded.
+    """
+    if value.dtype == tf.bfloat16 and _in_xla():
+        return _attend_bfloat16(query, key, value)
+    return _attend(query, key, value)
+
+
+def weights(query, key):
+    """Attention weights float32 [B, heads, N (queries), N (keys)]."""
+    scores = tf.matmul(query, key, transpose_b=True)
+    return tf.nn.softmax(tf.cast(scores, tf.float32))
+
+
+@tf.custom_gradient
+def _attend(query, key, value):
+    p = weights(query, key)
+    rounded = tf.cast(p, value.dtype)
+    y = tf.matmul(rounded, value)
+
+    def gradient(dy):
+        total = tf.reduce_sum(_wide(dy) * _wide(y), axis=-1, keepdims=True)
+        dp = _wide(tf.matmul(dy, value, transpose_b=True))
+        ds = tf.cast(p * (dp - total), query.dtype)
+        return (tf.matmul(ds, key), tf.matmul(ds, query, transpose_a=True),
+                tf.matmul(rounded, dy, transpose_a=True))
+
+    return y, gradient
+
+
+@tf.custom_gradient
+def _attend_bfloat16(query, key, value):
+    # Scores are cheaper to compute twice than to read once more: the first time
+    # nothing of them is kept but each query's maximum. The second time keys
+    # come first ([B, heads, N (keys), N (queries)]), or XLA would take the two
+    # for one. What is kept are exponentials, not divided by their sum.
+    top = tf.reduce_max(_product(query, key, adj_y=True), axis=-1)
+    e = tf.exp(_product(key, query, adj_y=True) - top[:, :, tf.newaxis])
+    norm = tf.reduce_sum(e, axis=2)  # [B, heads, N (queries)]
+    e = tf.cast(e, value.dtype)
+    y = _product(e, value, adj_x=True) / norm[..., tf.newaxis]
+    y = tf.cast(y, value.dtype)
+
+    def gradient(dy):
+        total = tf.reduce_sum(_wide(dy) * _wide(y), axis=-1)
+        dp = _product(value, dy, adj_y=True) - total[:, :, tf.newaxis]
+        ds = tf.cast(_wide(e) * (dp / norm[:, :, tf.newaxis]), query.dtype)
+        dy = tf.cast(_wide(dy) / norm[..., tf.newaxis], value.dtype)
+        return (tf.matmul(ds, key, transpose_a=True), tf.matmul(ds, query),
+                tf.matmul(e, dy))
+
+    return y, gradient
+
+
+def _product(x, y, **adjoint):
+    """Matrix product of bfloat16, not rounded to it."""
+    return tf.raw_ops.BatchMatMulV3(x=x, y=y, Tout=tf.float32, **adjoint)
+
+
+def _wide(x):
+    return tf.cast(x, tf.float32)
+
+
+def _in_xla():
+    return control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph())
