@@ -185,7 +185,9 @@ SAMPLE = {"a.jpg": b"x", "a.cls": b"1"}
 
 
 @pytest.mark.parametrize("files, knobs, message", [
-    ({"x.tar": {"a.jpg": b"x"}}, {}, "The sample a of .* has no 'cls' but jpg"),
+    ({"x.tar": {"a.jpg": b"x"}}, {}, "The sample a of .* has no 'cls' but jpg.*"
+     "or unpack the file"),
+    ({"x.tar": {"w/n00004475.tar": b""}}, {}, "no samples with an image, such"),
     ({"x.tar": {**SAMPLE, "a.png": b""}}, {}, "several images, jpg, png: set"),
     ({"x.tar": {**SAMPLE, "a.JPG": b""}}, {}, "a.JPG twice"),
     ({"x.tar": SAMPLE}, {"label_key": "json/x"}, "has no 'json'"),

@@ -81,9 +81,8 @@ def table(*,
         row = rows[missing[0]]
         raise ValueError(
             f"{files[where['shard'][row]]}, row {number[row]}: no bytes of an "
-            "image, only a path. Save it with the images inside: "
-            "save_to_disk of a dataset whose files were embedded "
-            "(dataset.map(lambda x: x)), or as Parquet.")
+            "image, only a path, as the cache of load_dataset has it: "
+            "save_to_disk puts the images inside.")
     return spans.Spans(files=files,
                        table={k: v[rows] for k, v in where.items()},
                        class_names=found["class_names"],

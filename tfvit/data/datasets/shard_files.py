@@ -13,6 +13,7 @@ from tfvit.storage import paths
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 # train-00003-of-00008, or that and a hash; or train-0003, train_3, train.3.
 _OF = re.compile(r"[-_.]?(\d+)-of-(\d+)([-_.].*)?$")
+_JUNK = (".", "cache-")  # The latter is what Hugging Face's map leaves.
 _NUMBER = re.compile(r"[-_.]?\d+$")
 
 
@@ -56,7 +57,7 @@ def find(path: str, suffixes: Sequence[str], knob: str) -> dict[
     if tf.io.gfile.isdir(path):
         found = sorted(os.path.join(folder, name)
                        for folder, _, names in tf.io.gfile.walk(path)
-                       for name in names if not name.startswith("."))
+                       for name in names if not name.startswith(_JUNK))
         found = [file for file in found if file.lower().endswith(suffixes)]
         if not found:
             raise ValueError(f"{knob} has no {' or '.join(suffixes)} files.")

@@ -75,6 +75,10 @@ def shards(*,
             f"Ignored {without.sum()} of {len(without)} samples of {path} that "
             f"have no image, such as {table['key'][first].decode()} of "
             f"{files[table['shard'][first]]}.")
+    if without.all():
+        raise ValueError(f"{knob} = {path!r} has no samples with an image, such "
+                         "as 0001.jpg and 0001.cls. (Of tar files of one class "
+                         "each: gin/data/class_tars.gin.)")
     table = {name: values[~without] for name, values in table.items()}
 
     def where(row):
@@ -125,7 +129,8 @@ def _count(file, *, image_key, key, texts):
                     raise ValueError(
                         f"The sample {name} of {file} has no {member!r} but "
                         f"{', '.join(members)}: set webdataset.shards.{knob} "
-                        "to what holds its label or caption.")
+                        "to what holds its label or caption; or unpack the "
+                        "file, if it is an archive of folders of images.")
                 if texts:
                     values["text_begin"], values["text_size"] = members[member]
                 else:
