@@ -13,6 +13,7 @@ import urllib.parse
 from absl import logging
 
 from tfvit.storage import errors
+from tfvit.storage import paths
 from tfvit.weights import cache
 from tfvit.weights import transfer
 
@@ -95,8 +96,7 @@ def bring(table: str, lines: Sequence[int], urls: Sequence[str], *,
 
 
 def _root():
-    root = os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit"
-    return os.path.join(os.path.expanduser(root), "images")
+    return os.path.join(paths.cache(), "images")
 
 
 def _place(url):

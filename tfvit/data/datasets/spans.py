@@ -176,8 +176,7 @@ def kept(files: Sequence[str], how: object, count: Callable[[str], dict],
     said = json.dumps([_VERSION, how, [
         [paths.shown(paths.identity(file)), stat.length, stat.mtime_nsec]
         for file, stat in zip(files, stats)]])
-    root = os.environ.get("TFVIT_CACHE") or "~/.cache/tfvit"
-    path = os.path.join(os.path.expanduser(root), "indices", hashlib.sha256(
+    path = os.path.join(paths.cache(), "indices", hashlib.sha256(
         said.encode()).hexdigest()[:32] + ".npz")
     with contextlib.suppress(FileNotFoundError):
         try:
