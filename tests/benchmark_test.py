@@ -3,12 +3,15 @@
 import json
 import math
 
+from absl import app
 from absl import flags
 from absl.testing import flagsaver
 import pytest
 
 from tests import toy
 from tfvit import benchmark
+from tfvit import config
+from tfvit import experiment
 
 if not flags.FLAGS.is_parsed():
     flags.FLAGS(["test"])
@@ -34,3 +37,23 @@ def test_the_numbers_fit_together(tmp_path, capsys):
         3 * values["forward GFLOP per image"] * values["device alone img/s"] /
         values["matmul peak per core, GFLOP/s"])
     assert len(benchmark.table(values).splitlines()) == len(values)
+
+
+def test_flags_of_the_input_need_it():
+    with flagsaver.flagsaver(photos="500x375"):
+        with pytest.raises(app.UsageError, match="--photos goes with --input"):
+            benchmark.main(toy.EXPERIMENT, None)
+    with flagsaver.flagsaver(photos="500", input=True):
+        with pytest.raises(app.UsageError, match="--photos=500 must be WIDTHx"):
+            benchmark.main(toy.EXPERIMENT, None)
+
+
+@pytest.mark.slow
+def test_the_input_is_measured(capsys):
+    with flagsaver.flagsaver(input=True, device_rate=100.0, photos="60x40",
+                             count=8, steps=1):
+        config.parse(["gin/digits.gin"])
+        benchmark.main(config.make(experiment.Experiment), None)
+    said = capsys.readouterr().out
+    assert "decode_and_inception_crop: CPU ms per image" in said
+    assert "cores needed" in said

@@ -39,8 +39,7 @@ COMMANDS = [
     ["check_data", f"--gin_file={RUN}/config.gin",
      "--report=ram://bucket/check.json",
      "--contact_sheet=ram://bucket/contact.png"],
-    ["to_tfrecords", f"--gin_file={RUN}/config.gin",
-     "--records=ram://bucket/records"],
+    ["prepare", f"{RUN}/config.gin", "--out=ram://bucket/records"],
     ["finetune", "{folder}", "--model=tiny", "--from=none", "--image_size=16",
      "--epochs=1", "--out=ram://bucket/runs/photos"],
 ]

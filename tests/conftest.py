@@ -5,6 +5,7 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # As the commands do.
+os.environ["TFVIT_XLA_CACHE"] = "0"  # But where it is tested.
 
 from absl import flags
 import gin

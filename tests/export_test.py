@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from tests import lit_gin
+from tests.inference import browser_test
 from tests.serving import convert_test
 from tests.serving import samples
 from tfvit import export
@@ -156,7 +157,7 @@ def export_file(model, out, kind, *words, **more):
         flags.FLAGS(["export", f"--out={out}", f"--format={kind}",
                      *(f"--samples={word}" for word in words),
                      *(f"--{k}={v}" for k, v in more.items())])
-        export._export_file(model)  # pylint: disable=protected-access
+        export._export_files(model)  # pylint: disable=protected-access
     return json.loads((out / kind / "3" / "export.json").read_text())[kind]
 
 
@@ -172,6 +173,26 @@ def test_int8_is_made_from_all_classes_and_compared_on_other_images(
     assert report["original_accuracy"] == 1.0 and report["accuracy"] > 0.95
     assert "105 of 210 files, from 7 folders, to compare on" in caplog.text
     assert "105 of 210 files, from 7 folders, to find" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_lit_becomes_two_files_and_a_vocabulary(tmp_path):
+    model = browser_test.texts_model()
+    (tmp_path / "photos").mkdir()
+    for i in range(20):
+        (tmp_path / "photos" / f"{i}.png").write_bytes(samples.encoded(seed=i))
+    reports = export_file(model, tmp_path, "tflite_int8", tmp_path / "photos")
+    folder = tmp_path / "tflite_int8" / "3"
+    assert {path.name for path in folder.iterdir()} == {
+        "image.tflite", "text.tflite", "vocab.txt", "config.gin", "export.json"}
+    assert reports["image"]["inputs"] == 10  # The others gave the ranges.
+    assert reports["text"]["least_cosine"] > 0.95
+    run = tf.lite.Interpreter(
+        str(folder / "text.tflite")).get_signature_runner()
+    tokens = model.tokenizer(["a photo of a cat"])
+    np.testing.assert_allclose(
+        run(tokens=tokens)["embeddings"], model.model.embed_texts(tokens),
+        atol=0.1)
 
 
 @pytest.mark.parametrize("words, message", [
@@ -197,9 +218,9 @@ def test_a_file_that_is_bad_is_not_written(bright, kind, message, tmp_path,
                                            monkeypatch):
     model, root = bright
 
-    def rolled(server, kind, images, *_):
+    def rolled(part, kind, images, *_):
         del kind
-        logits = server.logits(tf.constant(images))["logits"].numpy()
+        logits = part.call(tf.constant(images))["logits"].numpy()
         return b"a file", np.roll(logits, 1, axis=1)
 
     monkeypatch.setattr(convert, "_tflite", rolled)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import preparing
 from tests.data.datasets import fake_tfds
 from tests.finetuning import photos
 from tfvit import config
@@ -24,7 +25,6 @@ from tfvit.finetuning import wishes
 from tfvit.models import vit
 from tfvit.weights import load
 from tools import sweep
-from tools import to_tfrecords
 
 SCRATCH = ("--model=tiny", "--from=none", "--image_size=16")
 
@@ -240,11 +240,7 @@ def test_photos_are_learned_from_scratch(tmp_path):
 @pytest.mark.parametrize("data", ["records", "table.csv", "cifar10:3.0.2"])
 def test_other_data_reaches_the_step(folder, tmp_path, data, capsys):
     if data == "records":
-        with flagsaver.flagsaver():
-            flags.FLAGS(["to_tfrecords", "--gin_file=gin/data/folder.gin",
-                         f"--gin_bindings=FOLDER = '{folder}'",
-                         f"--records={tmp_path}/records"])
-            to_tfrecords.main()
+        preparing.make(str(folder), f"{tmp_path}/records", short_side=48)
     elif data == "table.csv":
         (tmp_path / data).write_text("image,label\n" + "".join(
             f"{path},{path.parent.name}\n"

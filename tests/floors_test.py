@@ -10,16 +10,18 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
     r"finetuning|checkup",
-    r"api|finetune|train|evaluate|export|predict|serve|benchmark|tpu_check|"
-    r"doctor|__main__",
+    r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
+    r"tpu_check|doctor|prepare|decode_worker|__main__",
 ]
 DOORS = {
     "gin": r"config",
     "official": r"data/images/randaug",
     "tensorflow_text": r"data/tokenizers",
     "tensorflow_datasets": r"data/datasets/sources",
+    "array_record": r"data/datasets/array_records",
     "scipy": r"weights/adapt",
     "sklearn": r"data/datasets/digits",
+    "pyarrow": r"data/datasets/(parquet|arrow)",
     "tf2onnx": r"serving/convert",
     "onnxruntime": r"serving/convert",
     "matplotlib": r"inference/figures",
@@ -28,6 +30,7 @@ DOORS = {
     "starlette": r"server/app",
     "uvicorn": r"serve",
     "jax": r"tpu/compile_step",
+    "grpc": r"data/(service|decode_server)",
 }
 
 

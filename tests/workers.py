@@ -74,3 +74,22 @@ def end_all(workers):
     finally:
         for worker in workers:
             worker.process.kill()
+
+
+def collectives(graph):
+    """{type: number} of the ops in a traced function that talk to replicas.
+
+    What it calls is counted once for each call, and loops as one turn.
+    """
+    found = {}
+    for op in graph.get_operations():
+        if op.type.startswith("Collective"):
+            found[op.type] = found.get(op.type, 0) + 1
+        for attribute in ("f", "body", "then_branch"):
+            if attribute not in op.node_def.attr:
+                continue
+            inner = graph._get_function(  # pylint: disable=protected-access
+                op.get_attr(attribute).name).graph
+            for kind, number in collectives(inner).items():
+                found[kind] = found.get(kind, 0) + number
+    return found

@@ -18,7 +18,10 @@ from tfvit.storage import spelling
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _COMMANDS = ("finetune", "train", "evaluate", "export", "predict", "serve",
-             "benchmark", "tpu_check", "doctor")
+             "demo", "benchmark", "tpu_check", "doctor", "prepare",
+             "decode_worker")
+_FORMER = {"to_tfrecords": "prepare SOURCE --format=tfrecord --out=FOLDER",
+            "bench_input": "benchmark --input --photos=500x375"}
 
 
 def _tools():
@@ -68,6 +71,8 @@ def main():
         print(_usage())
         return
     commands = _commands()
+    if words[0] in _FORMER:
+        sys.exit(f"tfvit: {words[0]} is now: tfvit {_FORMER[words[0]]}")
     if words[0] not in commands:
         sys.exit(f"tfvit: there is no command {words[0]!r}." +
                  (spelling.did_you_mean(words[0], commands) or

@@ -3,11 +3,18 @@
 Training and inference, the input pipeline and the device each alone, and the
 share of the device's matrix product peak, measured in between. Trains on copies
 in memory; writes nothing but what --out and --profile ask for.
+
+With --input, the input pipeline stage by stage instead: what each costs a core,
+and how many cores, or machines of decode workers, the device needs:
+
+    tfvit benchmark --gin_file=gin/b16_imagenet2012.gin --input --device_rate=2500 \
+        --photos=500x375
 """
 
 import dataclasses
 import functools
 import json
+import re
 import time
 
 from absl import flags
@@ -26,15 +33,29 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 _OUT = flags.DEFINE_string("out", None, "Also write the JSON to this file.")
 _PROFILE = flags.DEFINE_string(
     "profile", None, "Directory for a TensorBoard trace of a few train steps.")
+_INPUT = flags.DEFINE_bool("input", False, "Measure the input, by stages.")
+_RATE = flags.DEFINE_float(
+    "device_rate", None, "With --input: images/s of all devices of this machine "
+    "(default: measured).", lower_bound=0.0)
+_PHOTOS = flags.DEFINE_string(
+    "photos", None, "With --input: WIDTHxHEIGHT of photos to draw and take, "
+    "instead of the run's data.")
+_COUNT = flags.DEFINE_integer("count", 400, "With --input: images a stage.",
+                              lower_bound=1)
 
 launch.start(__name__, "config", required=("gin_file",))
 
+from absl import app
 import numpy as np
 import tensorflow as tf
 
+from tfvit import config
+from tfvit.data import input_speed
 from tfvit.distribute import strategies
 from tfvit.engine import build
+from tfvit.engine import determinism
 from tfvit.engine import dry_run
+from tfvit.engine import start_up
 
 
 def measure(exp, *, steps, matmul=None, profile=None):
@@ -52,7 +73,9 @@ def measure(exp, *, steps, matmul=None, profile=None):
     Raises:
       ValueError: something in the experiment cannot work.
     """
+    begun = start_up.StartUp(counts_imports=True)
     run = build.build(exp)
+    begun.lap("model")
     strategy, model = run.strategy, run.model
     if not model.inputs:  # Two towers.
         raise ValueError(f"benchmark measures models of images alone, and "
@@ -63,12 +86,16 @@ def measure(exp, *, steps, matmul=None, profile=None):
              for k, v in next(data).items()}
     fixed = iter(strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensors(batch).repeat()))
+    begun.lap("data")
     train = run.train_step
     side, product = _product(strategy, model.compute_dtype, matmul)
 
     logging.info("Compiling the train step.")
     start = time.monotonic()
+    run.trace(fixed)
+    begun.lap("tracing")
     _settle(train(fixed, 1))
+    begun.lap("first step")
     first = time.monotonic() - start
     times = {}
     for calls in (
@@ -89,8 +116,37 @@ def measure(exp, *, steps, matmul=None, profile=None):
         "model": model.name, "image size": list(model.input_shape[1:3]),
         "batch": exp.batch_size, "precision": exp.precision,
         "compiler": "XLA" if jit else "graph",
+        "deterministic": determinism.is_required(),
+        "compile cache": begun.cache() if jit else "off",
+        **{f"start-up: {what} s": seconds
+           for what, seconds in begun.seconds.items()},
         **_summary(exp, model, strategy, times, first, side),
     }
+
+
+def measure_input(exp, *, rate, photos, count, rounds):
+    """Measures the input of an experiment by stages.
+
+    Args:
+      exp: see measure.
+      rate: images/s of the devices, or None to measure it.
+      photos: (width, height) to draw photos of; None for the run's data.
+      count, rounds: see input_speed.report.
+
+    Returns:
+      {what: number or text}; "core" is one of the CPU's.
+    """
+    ops = config.settings(exp.train_data).get("ops")
+    if not ops:
+        raise ValueError("Experiment.train_data has no ops: --input measures "
+                         "pipelines of pipeline.train.")
+    if photos:
+        drawn = input_speed.photos(*photos, count)
+        exp = dataclasses.replace(exp, train_source=lambda: drawn)
+    if rate is None:
+        rate = measure(exp, steps=rounds)["device alone img/s"]
+    return input_speed.report(exp.train_source(), ops, rate=rate, count=count,
+                              batch_size=exp.batch_size, rounds=rounds)
 
 
 def _summary(exp, model, strategy, times, first, side):
@@ -199,12 +255,33 @@ def table(values):
                                str(value)) for name, value in values.items())
 
 
+def _size():
+    """(width, height) of --photos, or None."""
+    if _PHOTOS.value is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", _PHOTOS.value):
+        raise app.UsageError(f"--photos={_PHOTOS.value} must be WIDTHxHEIGHT, "
+                             "such as 500x375.")
+    return tuple(map(int, _PHOTOS.value.split("x")))
+
+
+def _require_input(**given):
+    for name, value in given.items():
+        if value is not None:
+            raise app.UsageError(f"--{name} goes with --input.")
+
+
 def main(exp, workdir):
     del workdir
     if _BATCH.value:
         exp = dataclasses.replace(exp, batch_size=_BATCH.value)
-    values = measure(exp, steps=_STEPS.value, matmul=_MATMUL.value,
-                 profile=_PROFILE.value)
+    if _INPUT.value:
+        values = measure_input(exp, rate=_RATE.value, photos=_size(),
+                               count=_COUNT.value, rounds=_STEPS.value)
+    else:
+        _require_input(device_rate=_RATE.value, photos=_PHOTOS.value)
+        values = measure(exp, steps=_STEPS.value, matmul=_MATMUL.value,
+                         profile=_PROFILE.value)
     text = json.dumps(values, indent=1)
     if _OUT.value:
         with tf.io.gfile.GFile(_OUT.value, "w") as f:

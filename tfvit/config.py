@@ -246,6 +246,12 @@ def bound(parameter):
         return None
 
 
+def reference(parameter):
+    """What a parameter is bound to, as gin files write it without the @."""
+    scope, _, name = repr(bound(parameter)).lstrip("@").rpartition("/")
+    return "/".join(filter(None, [scope, ".".join(name.split(".")[-2:])]))
+
+
 @contextlib.contextmanager
 def _naming(what, explain=lambda: None):
     """Turns gin's many kinds of errors into a ValueError that says where.

@@ -1,22 +1,17 @@
 """Experiment: everything that defines a run, and the only gin entry point."""
 
 import dataclasses
-import re
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
 
 from tfvit import config
 from tfvit.bindings import gin_text
 from tfvit.bindings import trust as trust_lib
-from tfvit.data.images import decoding
 from tfvit.distribute import strategies as distribute_lib
-from tfvit.engine import extension
 from tfvit.engine import run_config
 from tfvit.engine import values
 from tfvit.engine import writers as writers_lib
 from tfvit.optimize import gradients as gradients_lib
 from tfvit.optimize import objectives
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,10 +48,10 @@ class Experiment:
         turn is after the evaluation and before the checkpoint.
       writers: classes of engine.writers, which are where metrics go.
       init: model -> None; loads pretrained weights. None: train from scratch.
-      device_ops: of images.ops, none of them random: what the images of a
-        batch go through on the device, after train_data. [@ops.value_range]
-        there, instead of at the end of pipeline.train.ops, lets uint8 travel
-        to the device, a quarter of the bytes.
+      device_ops: of images.ops: what the images of a batch go through on the
+        device, after train_data, which may end in uint8: a quarter of the bytes
+        to copy. Random ones may be ops.flip_lr, randaug.randaugment and
+        distort.color_jitter.
       skip_corrupt: skip and count images that do not decode, in training and
         in all evaluators, instead of stopping. Where one of these has a
         skip_corrupt of its own, such as pipeline.train.skip_corrupt, that one
@@ -84,6 +79,12 @@ class Experiment:
         skipped is no update. For runs that are not much longer than what
         ema_decay averages over.
       strategy: () -> tf.distribute.Strategy.
+      shard_optimizer: each replica keeps only its share of the optimizer's
+        state and of the averages, and updates only its share of the weights
+        (ZeRO-1; see distribute.sharding): less memory, and one more message
+        between replicas at each step.
+      reduce_dtype: "float32", or "bfloat16" to add gradients up over replicas
+        at half the traffic, rounded to 8 bits.
       on_nan: what to do when the loss or the gradient is not finite: "stop", or
         "rollback" to the last checkpoint and leave out the batches from there
         to the one that did it.
@@ -100,7 +101,13 @@ class Experiment:
         train/skipped_updates. They count as steps: of the schedule, the data
         and total_steps.
       jit: compile with XLA: True, False, or "auto" (accelerators only).
-      steps_per_call: updates per call from Python to TensorFlow.
+      deterministic: whether what is computed once more comes out equal to the
+        last bit, so that a run that was stopped ends as it would have: True,
+        False, or "auto", which is True on CPUs and TPUs, where it costs
+        nothing, and False on GPUs; see engine.determinism.
+      steps_per_call: updates per call from Python to TensorFlow: a number, or
+        "auto" for what takes a second. Changes no result; a signal is
+        answered between calls.
       seed: of initializers, data order, augmentation and dropout.
 
     Raises:
@@ -139,6 +146,8 @@ class Experiment:
     ema_decay: Optional[float] = None
     ema_warmup: bool = False
     strategy: Callable[[], Any] = distribute_lib.auto
+    shard_optimizer: bool = False
+    reduce_dtype: str = "float32"
     on_nan: str = "stop"
     max_loss: Optional[float] = None
     max_rollbacks: int = 3
@@ -146,131 +155,16 @@ class Experiment:
     tf32: bool = True
     loss_scale: float = 2.0**15
     jit: Union[bool, str] = "auto"
-    steps_per_call: int = 1
+    deterministic: Union[bool, str] = "auto"
+    steps_per_call: Union[int, str] = "auto"
     seed: int = 0
 
     def __post_init__(self):
         values.check(self)
-        if self.eval_every % self.log_every:
-            raise ValueError(
-                f"Experiment.eval_every={self.eval_every} must be a multiple "
-                f"of Experiment.log_every={self.log_every}.")
-        self._check_extended()
-        self._check_actions()
-        if self.batch_size % self.accum_steps:
-            raise ValueError(
-                f"Experiment.batch_size={self.batch_size} must be a multiple "
-                f"of Experiment.accum_steps={self.accum_steps}.")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"Experiment.precision={self.precision!r} is not "
-                             f"one of {', '.join(PRECISIONS)}.")
-        if self.on_nan not in ("stop", "rollback"):
-            raise ValueError(f"Experiment.on_nan={self.on_nan!r} is neither "
-                             "'stop' nor 'rollback'.")
-        if self.max_loss is not None and not self.max_loss > 0:
-            raise ValueError(f"Experiment.max_loss={self.max_loss!r} must be "
-                             "above 0, or None.")
-        self._check_parts()
-        random = [decoding.op_name(op) for op in self.device_ops
-                  if decoding.is_random(op)]
-        if random:
-            raise ValueError(f"Experiment.device_ops must not be random: move "
-                             f"{', '.join(random)} to pipeline.train.ops.")
-        if not 1 <= self.loss_scale < 2.0**127:
-            raise ValueError(f"Experiment.loss_scale={self.loss_scale!r} must "
-                             "be at least 1, and finite.")
-        for name in ("tf32", "skip_corrupt"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise ValueError(f"Experiment.{name}={value!r} must be True or "
-                                 "False.")
-        if self.jit not in (True, False, "auto"):
-            raise ValueError(f"Experiment.jit={self.jit!r} must be True, False "
-                             "or 'auto'.")
-        if not isinstance(self.seed, int) or not -2**31 <= self.seed < 2**31:
-            raise ValueError(f"Experiment.seed={self.seed!r} must be a 32-bit "
-                             "integer.")
-        names = ", ".join(self.evaluators) or "none"
-        if (self.best_metric and
-                self.best_metric.split("/")[0] not in self.evaluators):
-            raise ValueError(
-                f"Experiment.best_metric={self.best_metric!r} must start with "
-                f"the name of an evaluator; there are: {names}.")
 
     def cadence(self, evaluator):
         """The steps between the evaluations of an evaluator."""
         return self.evaluator_every.get(evaluator, self.eval_every)
-
-    def _check_extended(self):
-        last = 0
-        for part in self.extended:
-            if not isinstance(part, (tuple, list)) or len(part) != 3 or not (
-                    all(isinstance(n, int) for n in part[:2]) and
-                    last <= part[0] <= min(part[1], self.total_steps) and
-                    part[2] in extension.CHOICES):
-                raise ValueError(
-                    f"Experiment.extended: {part!r} must be a step, the "
-                    "total_steps until then and one of "
-                    f"{', '.join(extension.CHOICES)}, as --extend writes it.")
-            last = part[0]
-
-    def _check_actions(self):
-        """Checks what is done between updates."""
-        for name, steps in self.evaluator_every.items():
-            if name not in self.evaluators:
-                raise ValueError(
-                    f"Experiment.evaluator_every: {name!r} is no evaluator; "
-                    f"there are: {', '.join(self.evaluators) or 'none'}.")
-            if not isinstance(steps, int) or steps < 1 or (
-                    steps % self.log_every):
-                raise ValueError(
-                    f"Experiment.evaluator_every[{name!r}]={steps!r} must be a "
-                    "whole number of steps, and a multiple of "
-                    f"Experiment.log_every={self.log_every}.")
-        for pair in self.actions:
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not (
-                    isinstance(pair[0], int) and pair[0] > 0 and
-                    callable(pair[1])):
-                raise ValueError(
-                    f"Experiment.actions: {pair!r} must be a pair of a number "
-                    "of steps and a function that makes an action, such as "
-                    "(100, @actions.early_stopping).")
-        for writer in self.writers:
-            if not callable(writer):
-                raise ValueError(f"Experiment.writers: {writer!r} must be a "
-                                 "class of engine.writers, such as "
-                                 "@writers.Jsonl.")
-
-    def _check_parts(self):
-        """Checks what concerns parameters by name, before there are any."""
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"Experiment.ema_decay={self.ema_decay!r} must be "
-                             "between 0 and 1, or None.")
-        if not isinstance(self.ema_warmup, bool) or (
-                self.ema_warmup and self.ema_decay is None):
-            raise ValueError(f"Experiment.ema_warmup={self.ema_warmup!r} must "
-                             "be True or False, and goes with an "
-                             f"Experiment.ema_decay, now {self.ema_decay!r}.")
-        if self.layer_decay is not None and not (
-                isinstance(self.layer_decay, (int, float)) and
-                0 < self.layer_decay <= 1 and self.layer_decay is not True):
-            raise ValueError(f"Experiment.layer_decay={self.layer_decay!r} "
-                             "must be a number above 0 and at most 1, such as "
-                             "0.65, or None.")
-        for pair in self.lr_multipliers:
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not (
-                    isinstance(pair[1], (int, float)) and pair[1] > 0):
-                raise ValueError(
-                    f"Experiment.lr_multipliers: {pair!r} must be a pair of a "
-                    "regular expression and a factor above 0; use "
-                    "Experiment.frozen for what should not change.")
-        patterns = [self.frozen] * (self.frozen is not None)
-        for pattern in [*patterns, *(p for p, _ in self.lr_multipliers)]:
-            try:
-                re.compile(pattern)
-            except (re.error, TypeError) as error:
-                raise ValueError(f"Experiment: {pattern!r} is no regular "
-                                 f"expression: {error}") from error
 
 
 def from_config(files, bindings=()):

@@ -18,6 +18,12 @@ Photos are turned by their EXIF orientation where the run's evaluation does it
     python -m tfvit.export --npz=lit/LiT-B16B --out=exports/lit
 
 A model of images and texts embeds both, and says which text goes with an image.
+In other formats its towers are files of their own, image.tflite and text.tflite.
+
+    python -m tfvit.export --npz=lit/LiT-B16B --out=demo --format=browser
+
+writes a page that runs the model in a browser: the folder demo/, for any static
+host. See `tfvit demo`.
 """
 
 import functools
@@ -37,7 +43,8 @@ _NPZ = flags.DEFINE_string(
     "npz", None, "Instead of --workdir: path, URL or catalogue name of a file.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the versions; may be gs://.")
 _NAME = flags.DEFINE_string(
-    "name", None, "The model's name on the server (default: that of --out).")
+    "name", None, "The model's name on the server (default: that of --out), or "
+    "on the page in the browser (default: its own).")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "How many classes to name.",
                               lower_bound=1)
 _SIGNATURES = flags.DEFINE_list(
@@ -64,7 +71,8 @@ _JIT = flags.DEFINE_bool(
     "jit", False, "Compile with XLA, anew for each batch size; what is printed "
     "says what the server needs.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "savedmodel", ("savedmodel", *formats.FILES), "What to write.")
+    "format", "savedmodel", ("savedmodel", *formats.FILES, "browser"),
+    "What to write.")
 _SAMPLES = flags.DEFINE_multi_string(
     "samples", [], "Images, folders or patterns: to compare other formats on, "
     "and, half of them, to find the ranges of tflite_int8, which needs 100 or "
@@ -73,11 +81,27 @@ _MIN_SAME_CLASS = flags.DEFINE_float(
     "min_same_class", 0.9, "Share of --samples that must get the same class "
     "from the file as from the original.", lower_bound=0.0, upper_bound=1.0)
 
+_PRESETS = flags.DEFINE_multi_string(
+    "presets", [], "Images, folders or patterns, which the page in the browser "
+    "shows at its start (default: some of the run's own, or drawn shapes).")
+_TEXTS = flags.DEFINE_multi_string(
+    "texts", [], "A prompt that it shows at its start; repeat for more.")
+_PRECISIONS = flags.DEFINE_list(
+    "precisions", list(formats.BROWSER), "What its users choose from: "
+    f"{', '.join(formats.BROWSER)}.")
+_MAX_IMAGE_MB = flags.DEFINE_float(
+    "max_image_mb", formats.MAX_IMAGE_MB, "With larger weights of images it has "
+    "the presets alone.", lower_bound=0.0)
+flags.register_validator(
+    "precisions", lambda names: names and set(names) <= set(formats.BROWSER),
+    f"must be some of {', '.join(formats.BROWSER)}.")
+
 launch.start(__name__, "existing run", required=("out",))
 
 import numpy as np
 import tensorflow as tf
 
+from tfvit.inference import browser
 from tfvit.inference import finished
 from tfvit.inference import image_files
 from tfvit.serving import convert
@@ -99,31 +123,42 @@ def main(words):
                              overrides=launch.overrides(), trust=launch.trust())
     if _FORMAT.value == "savedmodel":
         _export_saved_model(load(precision=_PRECISION.value))
+    elif _FORMAT.value == "browser":
+        _export_page(load(precision="float32"))
     else:
-        _export_file(load(precision="float32"))
+        _export_files(load(precision="float32"))
 
 
-def _export_file(trained):
-    if trained.tokenizer:
-        raise ValueError(f"--format={_FORMAT.value} is for models of images "
-                         "alone: export this one, of images and texts, as "
-                         "--format=savedmodel.")
+def _export_page(trained):
+    path, _ = browser.export(
+        trained, _OUT.value, precisions=_PRECISIONS.value,
+        images=_PRESETS.value, texts=_TEXTS.value, name=_NAME.value,
+        max_image_mb=_MAX_IMAGE_MB.value, max_pixels=_MAX_PIXELS.value)
+    print(f"Wrote {path}\nLook at it: tfvit demo --out={_OUT.value}\nOr put "
+          f"all of {_OUT.value} on any host of static files.")
+
+
+def _export_files(trained):
     server = trained.server(max_pixels=_MAX_PIXELS.value)
-    if server.num_classes is None:
-        raise ValueError(f"--format={_FORMAT.value} is for models that end in "
-                         "one row of logits: export this one, without head or "
-                         "without pooling, as --format=savedmodel.")
+    parts = server.parts(probabilities=_PROBABILITIES.value)
     images = _samples(server, trained.class_names)
+    data, reports = {}, {}
     try:
-        data, report = convert.convert(server, _FORMAT.value, **images,
-                                       probabilities=_PROBABILITIES.value)
+        for name, part in parts.items():
+            inputs, kind = images, _FORMAT.value
+            if name == "text":
+                inputs = {"inputs": browser.tokens(trained.tokenizer)}
+                # Ranges of activations would need texts as there will be.
+                kind = {"tflite_int8": "tflite_int8_weights"}.get(kind, kind)
+            data[name], reports[name] = convert.convert(part, kind, **inputs)
     except ValueError as error:
         raise ValueError(
             f"{error} Nothing is written. --format=tflite_float16 is nearer to "
             "the original than tflite_int8, whose --samples should be 100 or "
             "more, of all classes; --min_same_class, now "
             f"{_MIN_SAME_CLASS.value}, says what is near enough.") from error
-    path = saved.write_file(
+    report = reports.get("model", reports)
+    path = saved.write_files(
         data, server=server, kind=_FORMAT.value, out=_OUT.value, step=trained.step,
         class_names=trained.class_names, config=trained.config,
         record={**trained.record(), _FORMAT.value: report})
@@ -141,13 +176,13 @@ def _samples(server, class_names):
             raise ValueError("--format=tflite_int8 needs --samples=FOLDER with "
                              "about 100 images as the model will see.")
         rng = np.random.default_rng(0)
-        return {"images": rng.uniform(
+        return {"inputs": rng.uniform(
             -1, 1, [4, *server.image_shape]).astype(np.float32)}
     files = image_files.find(_SAMPLES.value)
     ranges, held_out = image_files.halves(files, _MAX_SAMPLES, class_names)
     if not int8:  # Nothing is to be held out.
         held_out = (held_out + ranges)[:_MAX_SAMPLES]
-    found = dict(zip(("images", "labels"), _read(
+    found = dict(zip(("inputs", "labels"), _read(
         server, held_out, class_names, files, "to compare on")))
     if int8:
         found["calibration"], _ = _read(server, ranges, class_names, files,
@@ -198,9 +233,11 @@ def _check_classes(server, found):
 
     By the names of their folders, or else as the model sees them.
     """
-    classes, there = found["labels"], server.num_classes
+    classes, there = found["labels"], getattr(server, "num_classes", None)
+    if there is None:
+        return
     if classes is None:
-        images = np.concatenate([found["images"], found["calibration"]])
+        images = np.concatenate([found["inputs"], found["calibration"]])
         logits = server.logits(tf.constant(images))["logits"].numpy()
         classes = logits.argmax(-1)
     counts = np.unique(classes, return_counts=True)[1]

@@ -1,8 +1,8 @@
 """Trains on your own images: python -m tfvit.finetune /data/flowers.
 
 DATA is a folder, {class}/* or {split}/{class}/*; a table, CSV or JSONL, with the
-columns image and label; a folder that tools.to_tfrecords wrote; or the name of a
-dataset of TFDS. Everything else is chosen, said and written to OUT/config.gin:
+columns image and label; a folder that tfvit prepare wrote; or the name of a dataset of
+TFDS. Everything else is chosen, said and written to OUT/config.gin:
 
   python -m tfvit.finetune /data/flowers --model=B_16 --epochs=20 --out=runs/b16
   python -m tfvit.finetune /data/flowers --model=tiny --from=none  # No download.
@@ -40,6 +40,10 @@ _SEED = flags.DEFINE_integer("seed", None, "Of everything random.")
 _VAL_SHARE = flags.DEFINE_float(
     "val_share", None, "Share of the images of each class that is for "
     "validation, where there is no split for that. Default: 0.1.")
+_SAMPLER = flags.DEFINE_enum(
+    "sampler", None, ["balanced", "sqrt"], "Draw images by class: all classes "
+    "equally often, or by the square roots of their sizes. Default: each image "
+    "once an epoch.")
 _LINEAR_PROBE = flags.DEFINE_bool("linear_probe", False,
                                   "Train the head alone.")
 _LAYER_DECAY = flags.DEFINE_float(
@@ -73,8 +77,8 @@ def main(words):
         wishes.Wishes(
             data=data, model=_MODEL.value, weights=_FROM.value,
             epochs=_EPOCHS.value, batch_size=_BATCH_SIZE.value, lr=_LR.value,
-            val_share=_VAL_SHARE.value, image_size=_IMAGE_SIZE.value,
-            seed=_SEED.value, linear_probe=_LINEAR_PROBE.value,
+            val_share=_VAL_SHARE.value, sampler=_SAMPLER.value,
+            image_size=_IMAGE_SIZE.value, seed=_SEED.value, linear_probe=_LINEAR_PROBE.value,
             layer_decay=_LAYER_DECAY.value, precision=_PRECISION.value,
             out=_OUT.value, overrides=launch.overrides()),
         fetches=not _DRY_RUN.value)

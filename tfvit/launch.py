@@ -39,7 +39,8 @@ _TRUST = flags.DEFINE_bool(
 
 _GIN = ("gin_file", "gin_bindings")
 _SHARED = {  # What a command is about -> those of the flags above it reads.
-    None: (), "machine": ("workdir",), "config": _GIN, "new run": (*_GIN, "workdir"),
+    None: (), "machine": ("workdir",), "config": _GIN, "data": _GIN,
+    "new run": (*_GIN, "workdir"),
     "existing run": (*_GIN, "workdir", "trust"),
     "chosen run": _GIN, "overrides": (*_GIN, "trust")}
 PREEMPTED = 42  # Exit code of a run that a signal ended after saving.
@@ -62,7 +63,8 @@ def start(name, about=None, *, required=(), words=None, clock=False):
       about: "new run" or "config", which --gin_file gives; the "existing run"
         of --workdir; a "chosen run", or whatever other flags name, where
         --gin_file and --gin_bindings are "overrides"; the "machine", which may
-        have a --workdir; or None.
+        have a --workdir; "data" that words name, where the gin flags are, too;
+        or None.
       required: names of flags that must be given.
       words: what to say where there is not one word that is no flag, or None.
       clock: whether its lines begin with the time.
@@ -186,9 +188,9 @@ def _fail(error):
     if "tensorflow" in sys.modules and not isinstance(error, ValueError):
         import tensorflow as tf
 
-        from tfvit.engine import loop
+        from tfvit.engine import stopping
         from tfvit.storage import errors
-        if isinstance(error, loop.Preempted):
+        if isinstance(error, stopping.Preempted):
             logging.info("%s", error)
             sys.exit(PREEMPTED)
         if isinstance(error, tf.errors.OpError):

@@ -20,7 +20,10 @@ from tfvit.engine import loop
 from tfvit.engine import run_changes
 from tfvit.engine import run_config
 from tfvit.engine import same_data
+from tfvit.engine import start_up
+from tfvit.engine import stopping
 from tfvit.engine import train_log
+from tfvit.engine import writer_thread
 from tfvit.engine import writers
 from tfvit.storage import errors
 
@@ -56,27 +59,29 @@ def train(exp, workdir):
 
     Raises:
       ValueError: something in the experiment or its data cannot work.
-      loop.Preempted: SIGTERM or Ctrl-C came, and everything is saved.
+      stopping.Preempted: SIGTERM or Ctrl-C came, and everything is saved.
       FloatingPointError: the loss is not finite, or above exp.max_loss.
       MemoryError: a device has too little memory for a step.
       ConnectionError: another worker is gone.
       OSError: what a run leaves cannot be written, or another process trains in
         `workdir`.
     """
+    begun = start_up.StartUp(counts_imports=True)
     run = build.build(exp)
     run.objective.check(run.source)
     chief = strategies.is_chief(run.strategy)
     with lock.held(workdir) if chief else contextlib.nullcontext():
-        return _train(run, workdir, chief)
+        return _train(run, workdir, chief, begun)
 
 
-def _train(run, workdir, chief):
+def _train(run, workdir, chief, begun):
     exp = run.exp
     banner.log(run, workdir)
     # Made now, by all workers, for what cannot work to be said now.
     todo, made = actions.of(exp), writers.make(exp.writers, workdir)
     run.evaluators  # pylint: disable=pointless-statement
     actions.check(todo, run)
+    begun.lap("model and evaluators")
 
     # The order matters: this run's checkpoint, else pretrained weights, else
     # what the initializers gave.
@@ -114,10 +119,13 @@ def _train(run, workdir, chief):
             f"{run.state.step.numpy()}: each must see the same directory, such "
             "as gs://... or a shared disk.")
 
+    begun.lap("weights")
     training = loop.Training(
         run, checkpoints=checkpoints, chief=chief,
-        writers=writers.Writers(made if chief else {}),
-        any_worker=strategies.any_worker(run.strategy))
+        writers=writer_thread.Writers(made if chief else {},
+                                      writer_thread.pause(workdir)),
+        any_worker=strategies.any_worker(run.strategy),
+        agree=strategies.mean(run.strategy), begun=begun)
     if restored and training.finished and not loop.left(training, todo):
         checkpoints.wait()
         training.writers.close()
@@ -127,7 +135,9 @@ def _train(run, workdir, chief):
             "%s has ended at step %d already; --extend makes it longer.",
             workdir, training.step)
         return nested(training.memory["last"])
-    run.train_step.trace(training.iterator)
+    begun.lap("data")
+    run.trace(training.iterator)
+    begun.lap("tracing")
     actions.check(todo, run)
     if not restored:  # Else the same config passed before; init was not called.
         config.check_bindings_used()
@@ -140,7 +150,7 @@ def _train(run, workdir, chief):
     if chief:
         lock.begin(workdir)
     try:
-        last = loop.run(training, todo)
+        last = _run(training, todo)
     except tf.errors.OpError as error:
         if errors.is_memory(error):
             raise MemoryError(out_of_memory(exp, error)) from error
@@ -157,7 +167,7 @@ def _train(run, workdir, chief):
         for share in run.shares:  # Of several workers, this one's.
             culprit = pipeline.blame(
                 run.source, seed=exp.seed, start_step=training.position(),
-                num_steps=exp.steps_per_call, batch_size=exp.batch_size,
+                num_steps=training.pace.steps, batch_size=exp.batch_size,
                 input_context=share)
             if culprit:
                 raise ValueError(culprit) from error
@@ -166,6 +176,20 @@ def _train(run, workdir, chief):
         training.writers.close()
     logging.info("Done: %s", workdir)
     return nested(last)
+
+
+def _run(training, todo):
+    """loop.run, at whose end the workers wait for each other.
+
+    One that is started again at once would else meet others' old processes.
+    """
+    try:
+        last = loop.run(training, todo)
+    except stopping.Preempted:
+        training.any_worker(False)
+        raise
+    training.any_worker(False)
+    return last
 
 
 def out_of_memory(exp, error):

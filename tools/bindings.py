@@ -48,7 +48,7 @@ _GIVEN = {
 _CHOICES = ("strategies.",)
 # Parts of the machinery that are handed over inside it.
 _MACHINERY = ("actions.keep_best", "actions.evaluate", "adapt.", "load.check",
-              "builders.", "writers.Writers")
+              "builders.")
 _COLUMNS = ("name", "default", "what it is")
 
 

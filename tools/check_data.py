@@ -41,6 +41,7 @@ launch.start(__name__, "config", required=("gin_file",))
 import numpy as np
 import tensorflow as tf
 
+from tfvit.data.datasets import sampling
 from tfvit.inference import figures
 from tfvit.storage import errors
 from tfvit.storage import files
@@ -259,7 +260,7 @@ def _make(makers):
     made, wrong = {}, []
     for name, make in makers.items():
         try:
-            made[name] = make()
+            made[name] = sampling.unsampled(make())
         except (ValueError, OSError) as error:
             reason = str(error).split("\n  In call to conf")[0]
             wrong.append(f"{name}: {reason}")

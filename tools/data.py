@@ -25,7 +25,8 @@ from . import tables
 
 _COLUMNS = ("data", "classes", "get it", "splits", "what it is")
 _SOURCES = ("sources.", "captions.table", "combine.", "shapes.captioned",
-            "shapes.labelled")
+            "shapes.labelled", "webdataset.", "parquet.table", "arrow.table",
+            "class_tars.", "sampling.sampled", "prepared.images")
 
 
 def rows():

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 
@@ -12,7 +13,7 @@ from tfvit.storage import places
 # Settings that change no result, or only where the same data lie.
 _LITTLE = re.compile(
     r"(\b|\.)(seed|log_every|eval_every|checkpoint_every|keep_checkpoints|"
-    r"steps_per_call|writers|data_dir|manual_dir|root|DATA_DIR|MANUAL_DIR|"
+    r"steps_per_call|deterministic|writers|data_dir|manual_dir|root|DATA_DIR|MANUAL_DIR|"
     r"FOLDER|MANIFEST|CAPTIONS)$|\b(sources|captions)\.\w+\.path$")
 _STATES = {"finished": "finished", "FloatingPointError": "diverged",
            "Diverged": "diverged", "Preempted": "stopped",
@@ -61,7 +62,9 @@ def curves(run):
                                  f"{error}. Delete the line.") from error
             step = values.pop("step")
             for name, value in values.items():
-                points.setdefault(name, []).append((step, value))
+                # null is what is not finite, and has no number in JSON.
+                points.setdefault(name, []).append(
+                    (step, math.nan if value is None else value))
     return points
 
 

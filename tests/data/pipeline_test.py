@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfvit.data import order
 from tfvit.data import pipeline
 from tfvit.data.datasets import sources
 from tfvit.data.images import ops
@@ -298,39 +299,22 @@ def test_preview_shows_images_of_one_share_of_many(size, different):
     assert np.ptp(images) > size / 2
 
 
-@pytest.fixture(scope="module")
-def service():
-    """A tf.data service in this process: its dispatcher and one worker."""
-    here = tf.data.experimental.service
-    dispatcher = here.DispatchServer(here.DispatcherConfig(port=0))
-    address = dispatcher.target.removeprefix("grpc://")
-    config = here.WorkerConfig(dispatcher_address=address,
-                               heartbeat_interval_ms=100)
-    workers = [here.WorkerServer(config)]
-    yield dispatcher.target, lambda: workers.append(here.WorkerServer(config))
-    workers.clear()
+@pytest.mark.parametrize("knob", [{"threads": 0}, {"ram_budget": -1}])
+def test_threads_and_memory_are_above_0(knob):
+    with pytest.raises(ValueError, match=r"pipeline.train.\w+ = .*above 0"):
+        train(source=numbered(13), batch_size=4, **knob)
 
 
-def test_a_service_makes_the_same_batches(service, tmp_path):
-    target, _ = service
-    for source in (numbered(13), files(tmp_path, 6, corrupt=())):
-        build = functools.partial(
-            train, source=source, batch_size=4, start_step=2,
-            ops=[*OPS, functools.partial(ops.resize, size=4)])
-        assert_equal(take(build(service=target), 8), take(build(), 8))
+def test_threads_and_memory_change_no_bit():
+    build = functools.partial(train, source=numbered(13), batch_size=4)
+    assert_equal(take(build(threads=2, ram_budget=0.1), 5), take(build(), 5))
 
 
-def test_a_service_of_several_workers_is_refused(service):
-    target, add_worker = service
-    add_worker()
-    dataset = train(source=numbered(13), batch_size=4, service=target)
-    # Far more than it takes to hear of the second.
-    dataset = dataset.take(10**6).map(lambda batch: batch["labels"][0])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="one worker"):
-        dataset.reduce(tf.constant(0, tf.int64), tf.maximum)
-
-
-@pytest.mark.parametrize("address", ["grpc://localhost:1", "nonsense"])
-def test_a_service_that_is_not_there_is_named(address):
-    with pytest.raises(ValueError, match=f"service='{address}'.*HOST:PORT"):
-        train(source=numbered(13), batch_size=4, service=address)
+def test_a_slice_of_the_batches_reads_no_other_files(tmp_path):
+    source = files(tmp_path, 12, corrupt=())
+    share = order.share_of(batch_size=2, context=None)
+    whole = [(int(n), r["name"].numpy()) for n, r in
+             order.train_records(source, 0, 1, share).take(16)]
+    some = order.train_records(source, 0, 2, share, every=3).take(4)
+    assert [(int(n), r["name"].numpy()) for n, r in some] == [
+        *whole[2:4], *whole[8:10]]

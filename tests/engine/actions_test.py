@@ -22,6 +22,7 @@ from tfvit.engine import actions
 from tfvit.engine import checkpoint
 from tfvit.engine import dry_run
 from tfvit.engine import loop
+from tfvit.engine import stopping
 from tfvit.engine import writers
 from tfvit.evaluators import classification
 from tfvit.evaluators import metrics
@@ -128,7 +129,7 @@ def assert_nothing_is_left(exp, workdir, result):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
-def stopping(values, metric="loss", **arguments):
+def stopping_early(values, metric="loss", **arguments):
     return dataclasses.replace(
         EXPERIMENT, evaluators={"val": scripted(values, metric),
                                 "rare": scripted([5.0, 6.0])},
@@ -145,7 +146,7 @@ def stopping(values, metric="loss", **arguments):
 ])
 def test_early_stopping_ends_a_run_as_if_it_were_the_last_step(
         values, arguments, end, tmp_path):
-    exp = stopping(values, **arguments)
+    exp = stopping_early(values, **arguments)
     result = trainer.train(exp, tmp_path)
     assert checkpoint.steps(tmp_path)[-1] == end
     assert [step for step, _ in lines(tmp_path, "val/loss")][-1] == end
@@ -156,7 +157,7 @@ def test_early_stopping_ends_a_run_as_if_it_were_the_last_step(
 
 
 def test_early_stopping_of_an_accuracy_waits_for_a_larger_one(tmp_path):
-    exp = stopping([.5, .6, .7, .65, .7, .6], "accuracy", patience=3)
+    exp = stopping_early([.5, .6, .7, .65, .7, .6], "accuracy", patience=3)
     trainer.train(exp, tmp_path)
     assert checkpoint.steps(tmp_path)[-1] == 12
 
@@ -164,7 +165,7 @@ def test_early_stopping_of_an_accuracy_waits_for_a_larger_one(tmp_path):
 def test_early_stopping_that_cannot_work_says_so(tmp_path):
     with pytest.raises(ValueError, match="patience=0 must be a whole number"):
         actions.early_stopping(metric="val/loss", patience=0)
-    exp = dataclasses.replace(stopping([1.0] * 10, patience=2), actions=[
+    exp = dataclasses.replace(stopping_early([1.0] * 10, patience=2), actions=[
         (2, functools.partial(actions.early_stopping, metric="val/accurcy",
                               patience=2))])
     with pytest.raises(ValueError, match="'val/accurcy' is not among the "
@@ -228,22 +229,22 @@ def test_an_evaluator_that_does_not_say_is_checked_when_it_reports(tmp_path):
 
 def test_a_run_that_is_stopped_remembers_how_patient_it_was(tmp_path):
     values = [1.0, 1.1, 1.2, 1.3]
-    stop = stopping(values, patience=3)
+    stop = stopping_early(values, patience=3)
     trainer.train(stop, tmp_path / "whole")
     assert checkpoint.steps(tmp_path / "whole")[-1] == 8
 
     class Preempted(Scripted):
 
         def run(self, poll):
-            raise loop.Preempted("now")
+            raise stopping.Preempted("now")
 
     first = dataclasses.replace(stop, evaluator_every={"rare": 5}, evaluators={
         "val": scripted(values[:2]),
         "rare": functools.partial(Preempted, [], "")})
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(first, tmp_path / "parts")
     assert checkpoint.steps(tmp_path / "parts")[-1] == 5
-    trainer.train(stopping(values[2:], patience=3), tmp_path / "parts")
+    trainer.train(stopping_early(values[2:], patience=3), tmp_path / "parts")
     assert resume_test.state(tmp_path / "parts", 8) == resume_test.state(
         tmp_path / "whole", 8)
 
@@ -254,11 +255,11 @@ def test_a_signal_during_the_last_evaluation_leaves_it_to_the_next_start(
     class Preempted(Scripted):
 
         def run(self, poll):
-            raise loop.Preempted("now")
+            raise stopping.Preempted("now")
 
     exp = dataclasses.replace(EXPERIMENT, eval_every=20, checkpoint_every=20,
                               evaluators={"val": scripted([0.25])})
-    with pytest.raises(loop.Preempted, match="Saved step 20"):
+    with pytest.raises(stopping.Preempted, match="Saved step 20"):
         trainer.train(dataclasses.replace(exp, evaluators={
             "val": functools.partial(Preempted, [], "")}), tmp_path)
     result = trainer.train(exp, tmp_path)
@@ -276,7 +277,7 @@ def test_a_run_without_evaluators_ends(tmp_path):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_early_stopping_counts_evaluations_at_any_cadence(steps, tmp_path):
     exp = dataclasses.replace(
-        stopping([1.0, 1.1, 1.2, 1.3, 1.4], patience=2), actions=[
+        stopping_early([1.0, 1.1, 1.2, 1.3, 1.4], patience=2), actions=[
             (steps, functools.partial(actions.early_stopping, patience=2,
                                       metric="val/loss"))])
     trainer.train(exp, tmp_path)

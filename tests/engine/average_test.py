@@ -13,7 +13,7 @@ from tests.engine import parts_test
 from tests.engine import resume_test
 from tfvit import trainer
 from tfvit.engine import build
-from tfvit.engine import loop
+from tfvit.engine import stopping
 
 
 class Theirs:
@@ -85,7 +85,7 @@ WARMED_UP = dataclasses.replace(
 
 def test_a_run_that_was_stopped_has_the_same_averages(tmp_path):
     result = trainer.train(WARMED_UP, tmp_path / "whole")
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(dataclasses.replace(
             WARMED_UP, evaluators={"test": resume_test.StopsAt(1)}),
             tmp_path / "parts")

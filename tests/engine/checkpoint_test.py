@@ -59,8 +59,8 @@ def test_a_run_keeps_to_its_folder_whatever_that_is_called(
         for step in steps:
             state.step.assign(step)
             state.params["a/b"].assign([10.0 * step])
-            checkpoints.save()
             checkpoints.save_best()
+            checkpoints.save()
         checkpoints.wait()
     assert checkpoint.steps(tmp_path / name) == [3, 4]
     assert checkpoint.steps(tmp_path / name, best=True) == [4]

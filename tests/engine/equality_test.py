@@ -34,7 +34,7 @@ def same_batches(*, input_context, **kwargs):
 
 # No dropout: each replica draws its own.
 EXPERIMENT = dataclasses.replace(
-    toy.EXPERIMENT, batch_size=8,
+    toy.EXPERIMENT, batch_size=8, steps_per_call=1,
     model=functools.partial(vit.vit, num_classes=7, image_size=8, patch_size=4,
                             width=8, depth=1, num_heads=2, mlp_dim=16),
     train_data=functools.partial(same_batches,
@@ -98,7 +98,21 @@ def test_images_may_travel_as_uint8(strategy, jit):
     np.testing.assert_allclose(losses(other), losses(exp), rtol=1e-6)
 
 
-def test_random_ops_are_none_of_the_device():
+@pytest.mark.slow
+def test_the_device_augments_alike_on_any_number_of_replicas():
+    crop, flip, value_range = EXPERIMENT.train_data.keywords["ops"]
+    del flip
+    exp = dataclasses.replace(
+        EXPERIMENT, total_steps=5, device_ops=[ops.flip_lr, value_range],
+        train_data=functools.partial(same_batches, ops=[crop, ops.to_uint8]))
+    plain = dataclasses.replace(exp, device_ops=[value_range])
+    one = losses(exp)
+    np.testing.assert_allclose(losses(dataclasses.replace(
+        exp, strategy=strategies.logical_cpus)), one, rtol=1e-5)
+    assert not np.allclose(losses(plain), one, rtol=1e-4)
+
+
+def test_random_ops_of_single_images_are_none_of_the_device():
     with pytest.raises(ValueError, match="device_ops.*random_flip"):
         dataclasses.replace(EXPERIMENT, device_ops=[toy.random_flip])
 

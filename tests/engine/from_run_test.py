@@ -34,9 +34,9 @@ def save(workdir, exp, steps, best=()):
         for variable in [*run.weights.values(), *run.state.ema.values()]:
             variable.assign(rng.normal(size=variable.shape))
         run.state.step.assign(step)
-        checkpoints.save()
         if step in best:
             checkpoints.save_best()
+        checkpoints.save()
     checkpoints.wait()
     return run
 

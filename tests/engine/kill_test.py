@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine import resume_test
 from tfvit import config
+from tfvit.engine import checkpoint
 
 ROOT = pathlib.Path(config.ROOT)
 STEPS = 60
@@ -72,6 +73,10 @@ def uninterrupted(tmp_path_factory):
 def assert_same(workdir, uninterrupted):
     assert resume_test.state(workdir, STEPS) == resume_test.state(
         uninterrupted, STEPS)
+    (best,) = checkpoint.steps(workdir, best=True)
+    assert [best] == checkpoint.steps(uninterrupted, best=True)
+    assert resume_test.state(workdir, best, "best/") == resume_test.state(
+        uninterrupted, best, "best/")
     assert resume_test.metrics(workdir) == resume_test.metrics(uninterrupted)
 
 

@@ -15,9 +15,9 @@ from tfvit import trainer
 from tfvit.distribute import strategies
 from tfvit.engine import build
 from tfvit.engine import checkpoint
-from tfvit.engine import loop
 from tfvit.engine import state as state_lib
 from tfvit.engine import step
+from tfvit.engine import stopping
 from tfvit.inference import finished
 from tfvit.optimize import gradients
 from tfvit.optimize import losses
@@ -153,7 +153,7 @@ def test_averages_are_what_is_evaluated_exported_and_resumed(tmp_path,
         model=functools.partial(toy.EXPERIMENT.model, depth=1))
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     result = trainer.train(exp, whole)
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(dataclasses.replace(
             exp, evaluators={"test": resume_test.StopsAt(1)}), stopped)
     assert trainer.train(exp, stopped) == result

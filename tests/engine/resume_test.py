@@ -22,12 +22,12 @@ from tfvit.data.images import randaug
 from tfvit.distribute import strategies
 from tfvit.engine import build
 from tfvit.engine import checkpoint
-from tfvit.engine import loop
+from tfvit.engine import stopping
 
 
-def state(workdir, step):
+def state(workdir, step, folder=""):
     """{name: bytes} of everything in a checkpoint but object bookkeeping."""
-    prefix = f"{workdir}/checkpoints/ckpt-{step}"
+    prefix = f"{workdir}/checkpoints/{folder}ckpt-{step}"
     return {
         name: np.asarray(tf.train.load_variable(prefix, name)).tobytes()
         for name, _ in tf.train.list_variables(prefix)
@@ -86,7 +86,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
 
 def test_stopped_during_evaluation(uninterrupted, tmp_path):
     exp, workdir, result = uninterrupted
-    with pytest.raises(loop.Preempted, match="SIGTERM.*Saved step 10"):
+    with pytest.raises(stopping.Preempted, match="SIGTERM.*Saved step 10"):
         trainer.train(
             dataclasses.replace(exp, evaluators={"test": StopsAt(1)}), tmp_path)
     assert checkpoint.steps(tmp_path) == [7, 10]
@@ -97,7 +97,7 @@ def test_stopped_during_evaluation(uninterrupted, tmp_path):
 
 def test_the_newest_checkpoint_is_truncated(uninterrupted, tmp_path, caplog):
     exp, workdir, result = uninterrupted
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(
             dataclasses.replace(exp, evaluators={"test": StopsAt(2)}), tmp_path)
     data = tmp_path / "checkpoints" / "ckpt-20.data-00000-of-00001"
@@ -139,7 +139,7 @@ def test_a_run_with_every_augmentation_goes_on_as_it_would_have(strategy,
             functools.partial(mixup.cutmix, alpha=1.0, per_example=True)
         ]))
     result = trainer.train(exp, tmp_path / "whole")
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(
             dataclasses.replace(exp, evaluators={"test": StopsAt(1)}),
             tmp_path / "parts")
@@ -162,7 +162,7 @@ def normalized(num_classes=7, classes=toy.NUM_CLASSES):
 def test_statistics_of_a_model_of_ones_own_are_saved(uninterrupted, tmp_path):
     exp = dataclasses.replace(uninterrupted[0], model=normalized)
     result = trainer.train(exp, tmp_path / "whole")
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(stopping.Preempted):
         trainer.train(dataclasses.replace(
             exp, evaluators={"test": StopsAt(1)}), tmp_path / "parts")
     assert trainer.train(exp, tmp_path / "parts") == result

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests import toy
 from tests.engine import resume_test
 from tfvit import trainer
-from tfvit.engine import loop
+from tfvit.engine import stopping
 from tfvit.engine import train_log
 
 
@@ -63,7 +63,7 @@ def test_rollbacks_are_remembered_by_a_run_that_stops(tmp_path):
     exp = experiment(functools.partial(poisoned, [1, 8]))
     stops = dataclasses.replace(exp,
                                 evaluators={"test": resume_test.StopsAt(1)})
-    with pytest.raises(loop.Preempted, match="Saved step 10"):
+    with pytest.raises(stopping.Preempted, match="Saved step 10"):
         trainer.train(stops, tmp_path)
     result = trainer.train(exp, tmp_path)
     assert_like_without(0, 9, tmp_path, result, 2, tmp_path)

@@ -30,7 +30,8 @@ def run(tmp_path):
 
 
 def test_the_same_data_may_lie_elsewhere(run, caplog):
-    assert run(data(), B) == {"examples": 10, "places": B}
+    assert run(data(), B) == {"examples": 10, "places": B,
+                                 "order": 2}
     with pytest.raises(ValueError, match="'/a'.* 9 .* had 10 .*'/b'"):
         run(data(9), A)
     assert not caplog.messages
@@ -55,11 +56,15 @@ def test_a_broken_file_that_was_removed_is_no_other_data(run, caplog):
     assert "9 examples, and this run had 10" in caplog.text
 
 
-def test_a_run_of_an_earlier_version_has_only_its_classes(tmp_path):
+def test_a_run_of_an_earlier_version_is_told_of_its_order(tmp_path, caplog):
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     memory = {}
     same_data.check(data(9), memory, tmp_path, B, restored=True, writes=True)
-    assert memory == {"data": {"examples": 9, "places": B}}
+    assert memory == {"data": {"examples": 9, "places": B, "order": 2}}
+    assert caplog.text.count("had the examples in another order") == 1
+    # It goes on in this version's, about which nothing more is to be said.
+    same_data.check(data(9), memory, tmp_path, B, restored=True, writes=True)
+    assert caplog.text.count("another order") == 1
 
 
 def test_captions_have_no_classes(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests import toy
+from tests import workers
 from tfvit.data.images import mixup
 from tfvit.distribute import strategies
 from tfvit.engine import state as state_lib
@@ -157,3 +158,12 @@ def test_dropout_follows_from_seed_and_step(golden):
     first = run([1, 2], 0.5)
     np.testing.assert_array_equal(run([3], 0.5), first)
     assert not np.allclose(run([3], 0.0), first, rtol=1e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_replicas_talk_once_a_step(golden, weighted):
+    train, iterator, _ = _setup(
+        golden, STRATEGIES["two"](),
+        weights=np.ones([160], np.float32) if weighted else None)
+    graph = train.trace(iterator).graph
+    assert workers.collectives(graph) == {"CollectiveReduceV2": 2}  # One each.

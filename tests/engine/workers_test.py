@@ -108,6 +108,53 @@ def test_a_worker_that_never_comes_is_named(tmp_path):
             f"TF_CONFIG do not answer: worker 0 ({addresses[0]}).") in log
 
 
+@pytest.mark.slow
+def test_signals_again_and_again_leave_no_worker_behind(uninterrupted,
+                                                        tmp_path):
+    for victims in ((0,), (0, 1)):
+        both = start(tmp_path, tmp_path)
+        both[0].read_until("Saved the checkpoint of step")
+        for victim in victims:
+            both[victim].process.send_signal(signal.SIGTERM)
+        ends = workers.end_all(both)
+        assert [code for code, _ in ends] == [42, 42], ends
+    assert_finishes_the_same(tmp_path, uninterrupted)
+
+
+TALK = """
+import dataclasses
+from absl import logging
+from tests import toy
+from tests import workers
+from tfvit import launch
+from tfvit.distribute import strategies
+from tfvit.engine import build
+
+def main(words):
+    run = build.build(dataclasses.replace(toy.EXPERIMENT,
+                                          strategy=strategies.multi_worker))
+    iterator = run.batches()
+    graph = run.train_step.trace(iterator).graph
+    told = [int(run.train_step(iterator, 1, stop=flag)["stop"][0])
+            for flag in (False, len(words) > 0, False)]
+    logging.info("Talk: %s %s", workers.collectives(graph), told)
+    strategies.any_worker(run.strategy)(False)
+
+launch.run_words(main)
+"""
+
+
+@pytest.mark.slow
+def test_workers_talk_once_a_step_and_all_hear_who_is_asked_to_stop():
+    addresses = workers.addresses(2)
+    ends = workers.end_all([
+        workers.Worker(["-c", TALK, *["stop"] * i], addresses, i)
+        for i in range(2)])
+    for code, log in ends:
+        assert code == 0, log
+        assert "Talk: {'CollectiveReduceV2': 1} [0, 1, 0]" in log
+
+
 def copy(workdir, there):
     """A run's checkpoints and metrics, without its config."""
     shutil.copytree(workdir / "checkpoints", there / "checkpoints")

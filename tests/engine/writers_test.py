@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import pathlib
 import re
 import sys
@@ -12,12 +13,14 @@ import pytest
 from tensorboard.backend.event_processing import plugin_event_accumulator as event_accumulator
 import tensorflow as tf
 
+from tfvit.engine import writer_thread
 from tfvit.engine import writers
+from tools import runs
 
 
 def both(folder, positions=None, step=0):
     """The writers that every run has."""
-    writer = writers.Writers(writers.make(
+    writer = writer_thread.Writers(writers.make(
         [writers.Jsonl, writers.TensorBoard], folder))
     writer.rewind(positions or {}, step)
     return writer
@@ -37,6 +40,7 @@ def test_scalars_go_to_both_files(tmp_path):
     writer = both(tmp_path)
     writer.scalars(3, {"train/loss": 0.5})
     writer.scalars(6, {"train/loss": 0.25, "test/accuracy": 1.0})
+    writer.close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"step": 3, "train/loss": 0.5},
@@ -49,6 +53,7 @@ def test_images_go_to_tensorboard_in_their_colours(tmp_path):
     writer = both(tmp_path)
     images = np.stack([np.full([4, 4, 3], v, np.float32) for v in (-1, 0, 1)])
     writer.images(7, "train/batch", images)
+    writer.close()
     (path,) = tmp_path.glob("events.*")
     (value,) = [
         v for e in tf.compat.v1.train.summary_iterator(str(path))
@@ -64,11 +69,13 @@ def test_rewinding_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
     writer.scalars(1, {"a": 1})
     size = writer.position()
     writer.scalars(2, {"a": 2})
+    writer.flush()
     with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as f:
         f.write('{"step": 3, "a"')  # Killed while writing.
     writer = writers.Jsonl(tmp_path)
     writer.rewind(size, 1)
     writer.scalars(2, {"a": 5})
+    writer.flush()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["a"] for line in lines] == [1, 5]
 
@@ -76,6 +83,7 @@ def test_rewinding_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
 def test_a_kill_while_rewinding_loses_no_line(tmp_path, monkeypatch):
     writer = writers.Jsonl(tmp_path)
     writer.scalars(1, {"a": 1})
+    writer.flush()
 
     def killed(*unused_args, **unused_kwargs):
         raise KeyboardInterrupt
@@ -96,9 +104,11 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
     positions = writer.positions()
     for step in (20, 30):  # Then it was killed.
         writer.scalars(step, {"test/accuracy": step / 100})
+    writer.positions()
     writer = both(tmp_path, positions, 10)
     for step in (20, 30, 40):
         writer.scalars(step, {"test/accuracy": step / 1000})
+    writer.close()
     seen = event_accumulator.EventAccumulator(str(tmp_path))
     seen.Reload()
     assert {e.step: float(tf.make_ndarray(e.tensor_proto))
@@ -112,6 +122,7 @@ def test_tensorboard_forgets_a_start_without_a_checkpoint(tmp_path):
         writer = both(tmp_path)
         for step in range(0, 30 // run, 10):
             writer.scalars(step, {"test/accuracy": step / run})
+        writer.positions()  # Written, and killed.
     seen = event_accumulator.EventAccumulator(str(tmp_path))
     seen.Reload()
     assert [(e.step, float(tf.make_ndarray(e.tensor_proto)))
@@ -124,9 +135,11 @@ def test_csv_is_a_table_that_goes_back_with_the_run(tmp_path):
     writer.scalars(5, {"train/loss": 0.1 + 0.2, "train/lr": 1e-5})
     position = writer.position()
     writer.scalars(10, {"train/loss": 9.0})
+    writer.flush()
     writer = writers.Csv(tmp_path)
     writer.rewind(position, 5)
     writer.scalars(10, {"train/loss": 0.25})
+    writer.flush()
     with open(tmp_path / "metrics.csv", encoding="utf-8") as f:
         rows = list(csv.DictReader(f))
     assert [(int(r["step"]), r["metric"], float(r["value"])) for r in rows] == [
@@ -164,3 +177,22 @@ def test_mlflow_gets_names_that_it_takes(tmp_path, monkeypatch):
     # What mlflow.utils.validation allows.
     assert all(re.fullmatch(r"[/\w.\- ]+", name) for name in taken)
     assert taken["val/loss"] == 1.0 and 0.5 in taken.values()
+
+
+def test_what_is_not_finite_is_json_for_every_reader(tmp_path):
+    writer = both(tmp_path)
+    writer.scalars(5, {"a/nan": math.nan, "a/inf": -math.inf, "a/one": 1.0})
+    writer.close()
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON.")
+
+    with open(tmp_path / "metrics.jsonl", encoding="utf-8") as f:
+        assert json.load(f, parse_constant=refuse) == {
+            "step": 5, "a/nan": None, "a/inf": None, "a/one": 1.0}
+    assert set(_events(tmp_path)) == {"a/nan", "a/inf", "a/one"}
+    with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as f:
+        f.write('{"step": 6, "a/nan": NaN}\n')  # Of an earlier version.
+    curve = runs.curves(tmp_path)
+    assert [step for step, _ in curve["a/nan"]] == [5, 6]
+    assert all(math.isnan(value) for _, value in curve["a/nan"])

@@ -4,16 +4,14 @@ import json
 import pathlib
 import shutil
 
-from absl import flags
-from absl.testing import flagsaver
 import pytest
 
+from tests import preparing
 from tests.data.datasets import fake_tfds
 from tests.finetuning import photos
 from tfvit import config
 from tfvit.finetuning import dataset
 from tfvit.finetuning import kinds
-from tools import to_tfrecords
 
 NAMES = ("circle", "square", "triangle")
 
@@ -33,11 +31,7 @@ def root(tmp_path_factory):
     table(root / "plain.csv", [dict(list(r.items())[:2]) for r in rows])
     (root / "split.jsonl").write_text("".join(
         json.dumps(row) + "\n" for row in rows))
-    with flagsaver.flagsaver():
-        flags.FLAGS(["to_tfrecords", "--gin_file=gin/data/folder.gin",
-                     f"--gin_bindings=FOLDER = '{root}/plain'",
-                     f"--records={root}/records"])
-        to_tfrecords.main()
+    preparing.make(f"{root}/plain", f"{root}/records")
     return root
 
 
@@ -126,7 +120,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
     (lambda p: [(p / f"a.{s}").write_text("x") for s in ("jpg", "csv")],
      "has no folders of classes. If a.csv names .* give that"),
     (lambda p: (p / "x.tfrecord-00000-of-00001").write_text("x"),
-     "without the data.gin that tools.to_tfrecords"),
+     "without the data.gin that tfvit prepare"),
     (lambda p: (p / "config.gin").write_text("x"), "the directory of a run"),
 ])
 def test_a_folder_that_is_no_data_is_refused(tmp_path, make, message):

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfvit.finetuning import memory
+from tfvit.storage import ram
 
 MIB = 2**20
 
@@ -28,36 +29,8 @@ def test_each_replica_has_its_share():
                                limit=30)[0] == 3
 
 
-def write(folder, **files):
-    for name, text in files.items():
-        (folder / name.replace("__", ".")).write_text(text)
-
-
-def test_what_linux_says_is_available(tmp_path):
-    write(tmp_path, meminfo="MemTotal:  9 kB\nMemAvailable:   2048 kB\n")
-    assert memory._of_machine(tmp_path / "meminfo") == 2 * MIB
-    assert memory._of_machine(tmp_path / "nothing") is None
-
-
-def test_a_container_has_less(tmp_path):
-    write(tmp_path, memory__max=str(8 * MIB), memory__current=str(5 * MIB),
-          memory__stat=f"anon 3\ninactive_file {MIB}\n")
-    assert memory._of_group(tmp_path) == 4 * MIB
-    write(tmp_path, memory__max="max")
-    assert memory._of_group(tmp_path) is None
-    assert memory._of_group(tmp_path / "nothing") is None
-
-
-def test_an_older_container_too(tmp_path):
-    (tmp_path / "memory").mkdir()
-    write(tmp_path / "memory", memory__limit_in_bytes="700",
-          memory__usage_in_bytes="500", memory__stat="total_inactive_file 50")
-    assert memory._of_group(tmp_path) == 250
-
-
 def test_replicas_of_one_machine_share_it(monkeypatch):
-    monkeypatch.setattr(memory, "_of_machine", lambda: 1_000)
-    monkeypatch.setattr(memory, "_of_group", lambda: 900)
+    monkeypatch.setattr(ram, "free", lambda: 900)
     assert memory.available(tf.distribute.OneDeviceStrategy("CPU:0")) == 900
     assert memory.available(
         tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])) == 450

@@ -64,7 +64,7 @@ def test_the_command_of_the_page_is_the_one_that_is_tried():
 def test_vtab_trains_on_the_whole_image_as_it_is(task):
     file = f"gin/data/vtab/{task}.gin"
     text = parse([RECIPE, file])
-    assert names() == ["decode", "resize", "value_range"]
+    assert names() == ["decode", "resize", "to_uint8"]
     assert "decode_and_inception_crop" not in text  # No dead binding either.
     assert parse([file, RECIPE]) == text
 
@@ -77,7 +77,8 @@ def test_no_preset_in_any_order_does_what_the_label_does_not_survive(
     for files in itertools.permutations([RECIPE, data, preset]):
         parse(files)
         assert not DATA[data] & set(names())
-        assert names()[-1] == "value_range"
+        assert names()[-1] == "to_uint8"
+        assert names("experiment.Experiment.device_ops") == ["value_range"]
         if MOVED <= DATA[data]:
             assert gin.config._CONFIG["", "tfvit.experiment.Experiment"].get(
                 "mix") is None
@@ -89,9 +90,10 @@ def test_other_recipes_evaluate_on_the_whole_image_too(recipe):
     files = [f"gin/recipes/{recipe}.gin", "gin/data/vtab/clevr_dist.gin",
              "gin/recipes/aug_strong2.gin"]
     config.parse(files, ["experiment.Experiment.total_steps = 1"])
-    for parameter in ("pipeline.train.ops",
-                      "classification.Classification.ops"):
-        assert names(parameter) == ["decode", "resize", "value_range"]
+    for parameter, last in (
+            ("pipeline.train.ops", "to_uint8"),
+            ("classification.Classification.ops", "value_range")):
+        assert names(parameter) == ["decode", "resize", last]
     size = gin.query_parameter("ops.resize.size")
     assert size.scoped_selector == "IMAGE_SIZE/gin.macro"
 
@@ -99,7 +101,7 @@ def test_other_recipes_evaluate_on_the_whole_image_too(recipe):
 def test_digits_keep_their_augmentation_but_for_the_mirror():
     parse([RECIPE, "gin/data/digits.gin", "gin/recipes/aug_strong1.gin"])
     assert names() == ["decode_and_inception_crop", "randaugment",
-                       "value_range"]
+                       "to_uint8"]
     assert gin.query_parameter("ops.decode_and_inception_crop.area_min") == 50
     assert gin.query_parameter("mixup.mixup.alpha") == 0.5
     config.parse(["gin/digits.gin", "gin/recipes/aug_none.gin"])
@@ -110,7 +112,7 @@ def test_data_that_survives_keeps_the_recipe_of_the_paper():
     for data in ("cifar10", "oxford_iiit_pet", "resisc45", "imagenet2012"):
         parse([RECIPE, f"gin/data/{data}.gin"])
         assert names() == ["decode_and_inception_crop", "flip_lr",
-                           "value_range"]
+                           "to_uint8"]
 
 
 def test_images_come_out_pixel_for_pixel_and_always_the_same():
@@ -121,8 +123,8 @@ def test_images_come_out_pixel_for_pixel_and_always_the_same():
     train = gin.get_configurable(experiment.Experiment)().train_data
     batches = train(source=source, batch_size=3, seed=1)
     for batch in batches.take(4):
-        expected = pixels[batch["labels"]] / 127.5 - 1
-        np.testing.assert_allclose(batch["images"], expected, atol=1e-6)
+        expected = pixels[batch["labels"]]
+        np.testing.assert_array_equal(batch["images"], expected)
 
 
 def test_what_leaves_is_logged(monkeypatch):
@@ -138,9 +140,9 @@ def test_what_leaves_is_logged(monkeypatch):
 
 def test_the_command_line_may_ask_for_the_recipe_as_it_is():
     parse([RECIPE, "gin/data/vtab/pets.gin"], "pipeline.train.keep = None")
-    assert names() == ["decode_and_inception_crop", "flip_lr", "value_range"]
+    assert names() == ["decode_and_inception_crop", "flip_lr", "to_uint8"]
     parse([RECIPE, "gin/data/cifar10.gin"], "pipeline.train.keep = 'sides'")
-    assert names() == ["decode_and_inception_crop", "value_range"]
+    assert names() == ["decode_and_inception_crop", "to_uint8"]
 
 
 def test_a_saved_config_says_what_was_trained(tmp_path):
@@ -170,3 +172,21 @@ def test_what_the_command_line_puts_back_is_refused(value, op):
                        keep=value)
     with pytest.raises(ValueError, match="none of 'sides', 'all' and None"):
         keep.check("whole")
+
+
+def test_the_device_mirrors_no_digit_either():
+    parse([RECIPE, "gin/recipes/augment_on_device.gin", "gin/data/digits.gin"])
+    assert names("experiment.Experiment.device_ops") == [
+        "randaugment", "value_range"]
+    exp = gin.get_configurable(experiment.Experiment)()
+    with pytest.raises(ValueError, match="Experiment.device_ops has flip_lr"):
+        keep.check("sides", [ops.flip_lr], "Experiment.device_ops")
+    assert config.settings(exp.train_data)["keep"] == "sides"
+
+
+def test_files_from_before_uint8_map_values_once():
+    parse(["gin/recipes/augreg.gin", "gin/data/cifar10.gin"],
+          "pipeline.train.ops = [@ops.decode_and_inception_crop, "
+          "@ops.value_range]")
+    assert names()[-1] == "value_range"
+    assert names("experiment.Experiment.device_ops") == []

@@ -7,11 +7,17 @@ import tensorflow as tf
 import tf_keras
 
 from tests.serving import samples
+from tfvit.data import tokenizers
 from tfvit.serving import convert
+from tfvit.serving import lit_signatures
 from tfvit.serving import signatures as signatures_lib
 
 IMAGES = np.random.default_rng(0).uniform(
     -1, 1, [3, 16, 16, 3]).astype(np.float32)
+
+
+def part(server, **settings):
+    return server.parts(**settings)["model"]
 
 
 @pytest.mark.slow
@@ -21,7 +27,7 @@ IMAGES = np.random.default_rng(0).uniform(
 def test_float32_files_agree_for_every_architecture(name, kind):
     if kind == "onnx":
         pytest.importorskip("tf2onnx")
-    _, report = convert.convert(samples.server(name), kind, IMAGES)
+    _, report = convert.convert(part(samples.server(name)), kind, IMAGES)
     assert report["max_difference"] < 1e-4
     assert report["largest_logit"] > 0.1
     assert report["same_class"] == 1.0
@@ -34,13 +40,13 @@ def test_float32_files_agree_for_every_architecture(name, kind):
 @pytest.mark.parametrize("kind, smallest, largest", [
     ("tflite_float16", 1e-6, 1e-2), ("tflite_int8", 1e-4, 5e-2)])
 def test_smaller_numbers_differ_a_little(name, kind, smallest, largest):
-    _, report = convert.convert(samples.server(name), kind, IMAGES)
+    _, report = convert.convert(part(samples.server(name)), kind, IMAGES)
     share = report["max_difference"] / report["largest_logit"]
     assert smallest < share < largest
 
 
 def test_the_file_that_is_written_is_the_one_compared():
-    data, _ = convert.convert(samples.server(), "tflite", IMAGES)
+    data, _ = convert.convert(part(samples.server()), "tflite", IMAGES)
     interpreter = tf.lite.Interpreter(model_content=data)
     source = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(source, IMAGES.shape)
@@ -63,8 +69,8 @@ def test_files_are_run_by_the_names_of_their_outputs(link):
     for kind, run in (("tflite", run_tflite), ("onnx", run_onnx)):
         if kind == "onnx":
             pytest.importorskip("tf2onnx")
-        data, _ = convert.convert(samples.server(link=link), kind, IMAGES,
-                                  probabilities=True)
+        data, _ = convert.convert(part(samples.server(link=link),
+                                       probabilities=True), kind, IMAGES)
         found = run(data)
         assert set(found) == set(expected)
         for name, values in found.items():
@@ -92,7 +98,64 @@ def test_a_file_that_differs_is_an_error(monkeypatch):
                         lambda server, kind, images, *_: (
                             b"", np.ones([3, 7])))
     with pytest.raises(ValueError, match="differs from the Keras model by"):
-        convert.convert(samples.server(), "tflite", IMAGES)
+        convert.convert(part(samples.server()), "tflite", IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, worst", [
+    ("tflite", 1e-5), ("tflite_float16", 1e-2), ("tflite_int8_weights", 0.1),
+    ("onnx", 1e-5)])
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_towers_are_files_of_their_own(kind, worst, tower):
+    model = samples.lit()
+    tokens = np.array([[2, 3, 4, 0, 0, 0], [2, 5, 6, 7, 3, 1]], np.int32)
+    server = lit_signatures.Server(
+        model=model, ops=samples.OPS, tokenizer=tokenizers.wordpiece(
+            vocab=["[PAD]", "[UNK]", "[CLS]", *"abcde"], max_len=6))
+    if kind == "onnx":
+        pytest.importorskip("tf2onnx")
+    inputs = {"image": IMAGES, "text": tokens}[tower]
+    data, report = convert.convert(server.parts()[tower], kind, inputs, batch=1
+                                   if kind != "onnx" else None)
+    expected = {"image": model.embed_images,
+                "text": model.embed_texts}[tower](inputs).numpy()
+    name = {"image": "images", "text": "tokens"}[tower]
+    if kind == "onnx":
+        import onnxruntime
+        found = onnxruntime.InferenceSession(data).run(
+            ["embeddings"], {name: inputs})[0]
+    else:
+        litert = pytest.importorskip("ai_edge_litert.interpreter")
+        run = litert.Interpreter(model_content=data).get_signature_runner()
+        found = np.concatenate([run(**{name: one[np.newaxis]})["embeddings"]
+                                for one in inputs])
+    testing.assert_allclose(found, expected, atol=worst)
+    assert report["max_difference"] < worst and report["least_cosine"] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["headless", "unpooled"])
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_models_without_classes_give_features(name, kind):
+    if kind == "onnx":
+        pytest.importorskip("tf2onnx")
+    server = samples.server(name)
+    data, report = convert.convert(part(server), kind, IMAGES)
+    found = {"tflite": run_tflite, "onnx": run_onnx}[kind](data)
+    assert set(found) == {"features"} and "same_class" not in report
+    testing.assert_allclose(
+        found["features"], server._forward(IMAGES)[0], atol=1e-4)
+    with pytest.raises(ValueError, match="--probabilities: this model gives"):
+        server.parts(probabilities=True)
+
+
+def test_another_direction_is_refused(monkeypatch):
+    made = part(samples.server("headless"))
+    values = {"features": made.call(IMAGES)["features"].numpy()}
+    monkeypatch.setattr(convert, "_tflite", lambda *_: (
+        b"", values["features"][:, ::-1]))
+    with pytest.raises(ValueError, match="a cosine of .* less than 0.95"):
+        convert.convert(made, "tflite_int8_weights", IMAGES)
 
 
 def brightness(count=140):
@@ -122,14 +185,14 @@ def test_int8_with_the_ranges_of_one_class_is_refused(one):
     server, images, labels = brightness()
     with pytest.raises(ValueError, match="tflite_int8 file is too different.* "
                        "of 70 images .* less than 90.0%"):
-        convert.convert(server, "tflite_int8", images[1::2],
+        convert.convert(part(server), "tflite_int8", images[1::2],
                         calibration=images[labels == one], min_same_class=0.9)
 
 
 def test_int8_with_the_ranges_of_all_classes_keeps_the_accuracy():
     server, images, labels = brightness()
     data, report = convert.convert(
-        server, "tflite_int8", images[1::2], calibration=images[::2],
+        part(server), "tflite_int8", images[1::2], calibration=images[::2],
         labels=labels[1::2], min_same_class=0.9)
     assert report["original_accuracy"] == 1.0
     # By an interpreter of the test's own, on all images.

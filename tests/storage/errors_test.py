@@ -138,3 +138,14 @@ def test_an_operation_that_a_slices_hosts_lack_is_named():
     assert said.startswith("The machine t1v-n-e076a4c2-w-0 has another "
                            "TensorFlow, without the operation SentencepieceOp.")
     assert "train on a single TPU VM" in said
+
+
+@pytest.mark.parametrize("text", [  # As TensorFlow 2.20 said of such entries.
+    "Serialized cache key does not match.",
+    "Failed to parse serialized CpuExecutableAotCompilationResult.",
+    "/root/.cache/x/xla_compile_cache__1__2__XLA_CPU_JIT.pb; Disk quota exceeded"
+])
+def test_what_xla_keeps_is_named_where_it_is_damaged(text, monkeypatch):
+    monkeypatch.setenv("TFVIT_CACHE", "/somewhere")
+    said = errors.sentence(tf.errors.InternalError(None, None, text))
+    assert "/somewhere/compiled" in said and "TFVIT_XLA_CACHE=0" in said

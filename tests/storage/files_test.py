@@ -78,3 +78,31 @@ def test_names_are_matched_whole_and_sorted(folders):
     assert files.named(root, r"seed\d") == ["seed1"]
     assert files.named(root, ".*") == ["seed1", "seed[12]"]
     assert files.named(root / "nothing", ".*") == []
+
+
+def test_half_a_file_is_never_there(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "config.gin"
+    with files.replacing(str(path)) as f:
+        f.write(b"first")
+    write = tf.io.gfile.GFile.write
+
+    def torn(self, content):
+        write(self, content[:3])
+        self.flush()
+        assert path.read_bytes() == b"first"
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left")
+
+    monkeypatch.setattr(tf.io.gfile.GFile, "write", torn)
+    with pytest.raises(OSError, match=f"Cannot write {path}: No space left."):
+        with files.replacing(str(path)) as f:
+            f.write(b"second")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"first"
+    assert [p.name for p in path.parent.iterdir()] == ["config.gin"]
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with files.replacing(str(link)) as f:
+        f.write(b"third")
+    assert link.is_symlink() and path.read_bytes() == b"third"
+    with files.replacing("/dev/null") as f:
+        f.write(b"nothing")

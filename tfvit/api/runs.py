@@ -79,7 +79,7 @@ class Recipe:
         Raises:
           ValueError, OSError, MemoryError, FloatingPointError: see
             trainer.train; or the directory is another run's.
-          engine.loop.Preempted: Ctrl-C or SIGTERM; all is saved, and the same
+          engine.stopping.Preempted: Ctrl-C or SIGTERM; all is saved, and the same
             call goes on.
         """
         workdir = os.path.expanduser(os.fspath(workdir or self.workdir))
@@ -209,7 +209,7 @@ def plan(data, *, gin_files=(), bindings=(), **wishes):
         dataset of TFDS, ...: see finetuning.dataset.read.
       gin_files, bindings: have the last word.
       **wishes: model, weights, epochs, batch_size, lr, val_share, image_size,
-        seed, linear_probe, layer_decay, precision, out: see
+        seed, sampler, linear_probe, layer_decay, precision, out: see
         finetuning.wishes.Wishes. What is left out is chosen.
 
     Raises:

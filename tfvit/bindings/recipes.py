@@ -31,6 +31,7 @@ def fit(config: dict, from_files: Mapping, reference: Callable) -> None:
     Raises:
       ValueError: keep is none of its values.
     """
+    _map_once(config)
     train = config.get(("", _TRAIN), {})
     keep = train.get("keep")
     if keep is None:
@@ -56,6 +57,9 @@ def fit(config: dict, from_files: Mapping, reference: Callable) -> None:
             ops = config[key].get("ops") or []
             change(key, "ops", keep_lib.without(
                 ops, keep, lambda name: reference(f"ops.{name}"), _name))
+    device = config.get(("", _EXPERIMENT), {}).get("device_ops") or []
+    change(("", _EXPERIMENT), "device_ops",
+           [op for op in device if _name(op) not in keep_lib.FORBIDDEN[keep]])
     if keep == "all":
         change(("", _EXPERIMENT), "mix", None)
         _size_resize(config)
@@ -67,6 +71,22 @@ def fit(config: dict, from_files: Mapping, reference: Callable) -> None:
             "The labels ask for pipeline.train.keep = %r: %s%s. Set it to None "
             "for the recipe as it is.", keep, "; ".join(changes) or "no change",
             f"; without {', '.join(unused)}" if unused else "")
+
+
+def _map_once(config):
+    """Leaves value_range out of the device's ops where the pipeline has it.
+
+    Files of one's own, on top of a recipe, may end pipeline.train.ops in it, as
+    the recipes did before theirs ended in uint8.
+    """
+    ops = config.get(("", _TRAIN), {}).get("ops") or []
+    exp = config.get(("", _EXPERIMENT), {})
+    device = exp.get("device_ops") or []
+    ours, theirs = ({_name(op) for op in some} for some in (ops, device))
+    if "value_range" in ours & theirs:
+        exp["device_ops"] = [op for op in device if _name(op) != "value_range"]
+        logging.info("pipeline.train.ops has value_range: "
+                     "Experiment.device_ops goes without.")
 
 
 def _size_resize(config):

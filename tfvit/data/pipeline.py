@@ -8,12 +8,11 @@ b is the batch of one replica. `source` is one of datasets.sources, `ops` is
 a list of functions as in images.ops.
 """
 from collections.abc import Callable, Sequence
-import dataclasses
-import socket
 
-import numpy as np
 import tensorflow as tf
 
+from tfvit.data import order
+from tfvit.data import service as service_lib
 from tfvit.data.datasets import captions
 from tfvit.data.images import decoding
 from tfvit.data.images import keep as keep_lib
@@ -36,7 +35,9 @@ def train(*,
           skip_corrupt: bool = False,
           tokenizer: Callable | None = None,
           keep: str | None = None,
-          service: str | None = None) -> tf.data.Dataset:
+          service: str | Sequence[str] | None = None,
+          threads: int | None = None,
+          ram_budget: float | None = None) -> tf.data.Dataset:
     """Yields batches without end, each epoch shuffled anew.
 
     An epoch is seen whole before the next begins; batches may span two.
@@ -54,9 +55,14 @@ def train(*,
       keep: what of an image the labels depend on: "sides" for left and right,
         "all" for everything (no crop, shift or mirroring), or None. The gin file
         of the data sets it, which takes such ops out of a recipe.
-      service: address of a tf.data service's dispatcher, such as
-        grpc://10.0.0.9:5050, whose one worker reads and decodes instead of this
-        machine. It needs the same files at the same paths.
+      service: addresses of `tfvit decode_worker`s, such as ["10.0.0.9:5050",
+        "10.0.0.10:5050"], which read and decode instead of this machine: each
+        its share of the batches, the same ones as here. They need the same
+        files at the same paths.
+      threads: that read and decode, of a pool of their own; None for those that
+        TensorFlow has anyway, one a core.
+      ram_budget: GiB that buffers of decoded images may take; None for half of
+        the memory that is free, as tf.data has it.
 
     Returns:
       A dataset of {"images": float32, or uint8 where ops end in it,
@@ -67,23 +73,35 @@ def train(*,
     Raises:
       ValueError: batch_size or the source cannot be shared out evenly, ops
         do not end in images of one size or change what `keep` says must stay,
-        or nothing answers at `service`.
+        nothing answers at `service`, or a number is not above 0.
     """
+    for name, value in {"threads": threads, "ram_budget": ram_budget}.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"pipeline.train.{name} = {value!r} must be above "
+                             "0, or None.")
     keep_lib.check(keep, ops)
-    share = _share(batch_size, input_context)
-    records = _train_records(source, seed, start_step, share)
+    share = order.share_of(batch_size, input_context)
     fields = {"images": "images"}
     if skip_corrupt:
         fields["weights"] = "valid"
-    examples = decoding.decode(records,
-                               ops=ops,
-                               fields=fields,
-                               seed=seed,
-                               skip_corrupt=skip_corrupt,
-                               annotate=captions.annotation(source, tokenizer),
-                               keep_uint8=True)
-    batches = _batch(examples, share)
-    return _elsewhere(batches, service) if service else batches
+
+    def batches(first, every=1):
+        records = order.train_records(source, seed, first, share, every)
+        examples = decoding.decode(records,
+                                   ops=ops,
+                                   fields=fields,
+                                   seed=seed,
+                                   skip_corrupt=skip_corrupt,
+                                   annotate=captions.annotation(
+                                       source, tokenizer),
+                                   keep_uint8=True)
+        return _batch(examples, share, threads, ram_budget)
+
+    first = start_step * share.num_replicas
+    if not service:
+        return batches(first)
+    places = service_lib.addresses(service, "pipeline.train.service")
+    return service_lib.batches(batches, places, first)
 
 
 def evaluate(
@@ -94,6 +112,7 @@ def evaluate(
     input_context: tf.distribute.InputContext | None = None,
     skip_corrupt: bool = False,
     annotate: Callable = decoding.labels,
+    service: str | Sequence[str] | None = None,
 ) -> tuple[tf.data.Dataset, int]:
     """Yields every example once over all workers, and zeros to fill up.
 
@@ -102,6 +121,7 @@ def evaluate(
       skip_corrupt: mask images that do not decode, and log their names,
         instead of stopping.
       annotate: see decoding.decode.
+      service: see train.
 
     Returns:
       A dataset of {"images": float32 [b, H, W, 3], the annotation (by default
@@ -117,26 +137,36 @@ def evaluate(
     if random:
         raise ValueError(f"Evaluation ops must not be random, but {random} "
                          "take a seed.")
-    share = _share(batch_size, input_context)
+    share = order.share_of(batch_size, input_context)
     sizes = [source.shard_size(i, share.num_shards)
              for i in range(share.num_shards)]  # yapf: disable
     num_steps = -(-max(sizes) // (share.batch_size * share.num_replicas))
     num_batches = num_steps * share.num_replicas
-    records = source.examples(shard_index=share.index,
-                              num_shards=share.num_shards).enumerate()
     fields = {"images": "images", "mask": "valid"}
     if skip_corrupt:
         fields["corrupt"] = "corrupt"
-    examples = decoding.decode(records,
-                               ops=ops,
-                               fields=fields,
-                               seed=0,
-                               skip_corrupt=skip_corrupt,
-                               annotate=annotate)
-    filler = tf.data.Dataset.from_tensors(decoding.zeros(examples.element_spec))
-    missing = num_batches * share.batch_size - sizes[share.index]
-    examples = examples.concatenate(filler.repeat(missing))
-    return _batch(examples, share), num_batches
+
+    def batches(first, every=1):
+        size = share.batch_size
+        mine = range(first, num_batches, every)
+        full = sum(min(max(sizes[share.index] - n * size, 0), size)
+                   for n in mine)
+        records = order.records_once(source, first, num_batches, share, every)
+        examples = decoding.decode(records,
+                                   ops=ops,
+                                   fields=fields,
+                                   seed=0,
+                                   skip_corrupt=skip_corrupt,
+                                   annotate=annotate)
+        filler = tf.data.Dataset.from_tensors(
+            decoding.zeros(examples.element_spec))
+        missing = len(mine) * size - full
+        return _batch(examples.concatenate(filler.repeat(missing)), share)
+
+    if not service:
+        return batches(0), num_batches
+    places = service_lib.addresses(service, "the evaluator's service")
+    return service_lib.batches(batches, places, end=num_batches), num_batches
 
 
 def blame(
@@ -161,12 +191,13 @@ def blame(
       A sentence that names the first record that does not decode, the reason
       and what to do, or says which cannot be read; None if all decode.
     """
-    share = _share(batch_size, input_context)
+    share = order.share_of(batch_size, input_context)
     if seed is None:
         records = source.examples(shard_index=share.index,
                                   num_shards=share.num_shards).enumerate()
     else:
-        records = _train_records(source, seed, start_step, share).take(
+        records = order.train_records(
+            source, seed, start_step * share.num_replicas, share).take(
             num_steps * share.num_replicas * share.batch_size)
     try:
         for _, record in records:
@@ -210,86 +241,13 @@ def preview(build: Callable, source, seed: int, num_images: int = 8):
         raise
 
 
-@dataclasses.dataclass(frozen=True)
-class _Share:
-    """What one worker does: a shard of the examples, for its replicas."""
-    index: int
-    num_shards: int
-    num_replicas: int  # Of this worker.
-    batch_size: int  # Of one replica.
-
-
-def _share(batch_size, context):
-    if context is None:
-        return _Share(0, 1, 1, batch_size)
-    replicas = context.num_replicas_in_sync
-    if batch_size % replicas:
-        raise ValueError(f"batch_size = {batch_size} must be a multiple of the "
-                         f"{replicas} replicas.")
-    return _Share(index=context.input_pipeline_id,
-                  num_shards=context.num_input_pipelines,
-                  num_replicas=replicas // context.num_input_pipelines,
-                  batch_size=batch_size // replicas)
-
-
-def _train_records(source, seed, start_step, share):
-    """Yields (number, record) without end; numbers are unique over shards."""
-    size = source.shard_size(share.index, share.num_shards)
-    if not size:
-        raise ValueError(f"The source's {source.num_examples} examples are too "
-                         f"few for {share.num_shards} workers.")
-    first = start_step * share.num_replicas * share.batch_size
-    first_epoch, used = divmod(first, size)
-    seeds = np.array([seed, 0], np.int64)
-
-    @tf.autograph.experimental.do_not_convert  # It warns about TFDS.
-    def read(epoch):
-        skip = used * tf.cast(epoch == first_epoch, tf.int64)
-        return source.examples(seed=decoding.fold_in(seeds, epoch),
-                               shard_index=share.index,
-                               num_shards=share.num_shards,
-                               skip=skip)
-
-    def number(local, record):
-        again = local >= first + size
-        return local * share.num_shards + share.index, {
-            **record, "again": again
-        }
-
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return epochs.flat_map(read).enumerate(first).map(number)
-
-
-def _elsewhere(batches, service):
-    """The same batches, made by a tf.data service."""
-    host, _, port = service.removeprefix("grpc://").rpartition(":")
-    try:  # TensorFlow would wait for it without end.
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"pipeline.train.service={service!r}: no tf.data service answers "
-            f"there ({error}). It must be grpc://HOST:PORT of a dispatcher "
-            "that runs, or None.") from error
-    numbered = batches.enumerate().apply(
-        tf.data.experimental.service.distribute(
-            processing_mode=tf.data.experimental.service.ShardingPolicy.OFF,
-            service="grpc://" + service.removeprefix("grpc://")))
-
-    def check(expected, pair):
-        number, batch = pair
-        with tf.control_dependencies([tf.debugging.Assert(
-                tf.equal(number, expected), [
-                    "The tf.data service gives batch", number, "instead of",
-                    expected, "- it must have one worker, not several."])]):
-            return tf.nest.map_structure(tf.identity, batch)
-
-    return tf.data.Dataset.zip(
-        (tf.data.Dataset.range(tf.int64.max),
-         numbered)).map(check).prefetch(tf.data.AUTOTUNE)
-
-
-def _batch(examples, share):
+def _batch(examples, share, threads=None, ram_budget=None):
     batches = examples.batch(share.batch_size, drop_remainder=True)
     options = tf.data.Options()
     options.deterministic = True
+    if threads:
+        options.threading.private_threadpool_size = int(threads)
+        options.threading.max_intra_op_parallelism = 1
+    if ram_budget:
+        options.autotune.ram_budget = int(ram_budget * 2**30)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -57,7 +57,13 @@ def sentencepiece(*, model, max_len):
 
 
 class _Tokenizer(tf.Module):
-    """What tokenizers share: any shape in, one more axis out."""
+    """What tokenizers share: any shape in, one more axis out.
+
+    Attributes:
+      kind: "wordpiece" or "sentencepiece".
+      max_len: number of tokens of every text.
+      vocabulary: bytes of a file that makes it again.
+    """
 
     def __init__(self, max_len):
         super().__init__()
@@ -81,10 +87,13 @@ class _Tokenizer(tf.Module):
 class _Wordpiece(_Tokenizer):
     """See wordpiece."""
 
+    kind = "wordpiece"
+
     def __init__(self, vocab, max_len):
         super().__init__(max_len)
         words = _read_vocab(vocab)
         self.cls = words.index("[CLS]")
+        self.vocabulary = "".join(f"{word}\n" for word in words).encode()
         # -1 is how the tokenizer is told that it has no such word.
         table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
@@ -125,6 +134,8 @@ def _read_vocab(path):
 class _Sentencepiece(_Tokenizer):
     """See sentencepiece."""
 
+    kind = "sentencepiece"
+
     def __init__(self, model, max_len):
         super().__init__(max_len)
         with tf.io.gfile.GFile(fetch.resolve(model), "rb") as file:
@@ -136,6 +147,7 @@ class _Sentencepiece(_Tokenizer):
         except tf.errors.OpError as error:
             raise ValueError(f"tokenizers.sentencepiece.model={model} is no model of "
                              f"SentencePiece: {error.message}") from error
+        self.vocabulary = content
         if found != _EOS:
             raise ValueError(f"tokenizers.sentencepiece.model={model} has no {_EOS}.")
 

@@ -52,6 +52,12 @@ def is_first(text):
         return True  # Whoever needs it says what is wrong with it.
 
 
+def first_answers(text):
+    """Whether the first worker of TF_CONFIG listens at its port."""
+    jobs = json.loads(text)["cluster"]
+    return _answers(jobs.get("chief", jobs.get("worker"))[0])
+
+
 def meet(own, others, timeout):
     """Waits until all other workers listen at their ports.
 
@@ -64,19 +70,10 @@ def meet(own, others, timeout):
       ConnectionError: some have not come in time; they are named.
       OSError: the own port is in use.
     """
-
-    def answers(address):
-        host, port = address.rsplit(":", 1)
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), 5).close()
-        except OSError:
-            return False
-        return True
-
     since = spoke = time.monotonic()
     # TensorFlow's server takes over this port, so others find it either way.
     with _listen(int(own.rsplit(":", 1)[1]), len(others)):
-        while others := {k: v for k, v in others.items() if not answers(v)}:
+        while others := {k: v for k, v in others.items() if not _answers(v)}:
             names = ", ".join(f"{k} ({v})" for k, v in others.items())
             if time.monotonic() - since > timeout:
                 raise ConnectionError(
@@ -89,6 +86,15 @@ def meet(own, others, timeout):
                 logging.info("Waiting for %s.", names)
             # Ports cannot be waited for, only tried; sparing the network.
             time.sleep(0.2)
+
+
+def _answers(address):
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _listen(port, others):

@@ -199,7 +199,7 @@ def _idle_accelerator():
 
 def use_jit(jit, strategy):
     """Resolves "auto" to XLA on accelerators only: CPUs gain nothing by it."""
-    if isinstance(strategy, (tf.distribute.TPUStrategy, stand_in.Slice)):
+    if is_one_program(strategy):
         return False  # It compiles what it runs, all-reduces and all.
     if jit != "auto":
         return jit
@@ -220,12 +220,22 @@ def device_name(strategy):
 def is_chief(strategy):
     """Whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver
-    if resolver is None or not isinstance(
-            strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if resolver is None or not has_workers(strategy):
         return True
     chief = "chief" in resolver.cluster_spec().jobs
     return resolver.task_type == "chief" or (not chief and
                                              resolver.task_id == 0)
+
+
+def is_one_program(strategy):
+    """Whether XLA compiles all of a step, with what replicas tell each other.
+    """
+    return isinstance(strategy, (tf.distribute.TPUStrategy, stand_in.Slice))
+
+
+def has_workers(strategy):
+    """Whether other processes, each with its own replicas, are part of it."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def any_worker(strategy):
@@ -237,6 +247,14 @@ def any_worker(strategy):
     return lambda flag: total(flag) > 0
 
 
+def mean(strategy):
+    """Makes a function: number -> its mean over all workers; None for one."""
+    if not has_workers(strategy):
+        return None
+    total = _total(strategy)
+    return lambda number: total(number) / strategy.num_replicas_in_sync
+
+
 def same_everywhere(strategy, number):
     """Whether all workers, which all have to ask, give the same number."""
     return _total(strategy)(number) == number * strategy.num_replicas_in_sync
@@ -244,7 +262,7 @@ def same_everywhere(strategy, number):
 
 def _total(strategy):
     """Makes a function: number -> its sum over the replicas of all workers."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return lambda number: number * strategy.num_replicas_in_sync
 
     @tf.function

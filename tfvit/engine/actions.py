@@ -112,7 +112,6 @@ def keep_best(training, memory, *, metric):
                 loss, memory.get("loss")) and
             metrics.is_better(name, loss, memory["loss"])):
         memory.update(value=value, loss=loss, step=training.step)
-        training.memory["writers"] = training.writers.positions()
         training.checkpoints.save_best()
         logging.info("Best %s so far: %.5g at step %d.", metric, value,
                      training.step)

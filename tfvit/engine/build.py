@@ -10,6 +10,9 @@ import tf_keras
 
 from tfvit import config
 from tfvit.data.images import decoding
+from tfvit.data.images import keep as keep_lib
+from tfvit.engine import compile_cache
+from tfvit.engine import determinism
 from tfvit.engine import extension
 from tfvit.engine import state as state_lib
 from tfvit.engine import step as step_lib
@@ -22,9 +25,9 @@ def build(exp, *, strategy=None, training=True):
     Args:
       exp: an experiment.Experiment.
       strategy: a tf.distribute.Strategy in place of the experiment's.
-      training: whether two runs of the same config are to give the same bits,
-        and the batch to divide evenly. Otherwise random numbers, which belong
-        to whoever calls, are left alone.
+      training: whether random numbers are to be those of exp.seed, and the
+        batch to divide evenly. Otherwise they, which belong to whoever calls,
+        are left alone, and exp.deterministic counts only where it is True.
 
     Returns:
       A Run.
@@ -32,16 +35,20 @@ def build(exp, *, strategy=None, training=True):
     Raises:
       ValueError: the experiment cannot work with these devices.
     """
+    compile_cache.set_up()
     if training:
         with tf.Graph().as_default():  # Nothing there touches a device.
             exp.optimizer(exp.total_steps).lr(0)  # Checks the schedule.
     strategy = strategy or devices(exp)
+    compile_cache.hush()
     # These are of the process: TensorFlow has no setting of a model for them.
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)
     if training:
         _check_replicas(exp, strategy)
-        tf.config.experimental.enable_op_determinism()
+        determinism.require(exp.deterministic, strategy)
         tf_keras.utils.set_random_seed(exp.seed % 2**32)
+    elif exp.deterministic is True:
+        determinism.require(True, strategy)
     with strategy.scope(), precision_policy(exp.precision):
         model = exp.model()
     return Run(exp, strategy, model)
@@ -97,7 +104,7 @@ class Run:
             state = state_lib.TrainState(
                 self.params, self.optimizer, self.strategy, frozen=exp.frozen,
                 ema=exp.ema_decay is not None, loss_scale=scale,
-                statistics=self.statistics)
+                statistics=self.statistics, shard=exp.shard_optimizer)
         if exp.frozen:
             logging.info("Frozen: %d of %d parameters.",
                          len(self.params) - len(state.trained),
@@ -124,12 +131,13 @@ class Run:
 
     @functools.cached_property
     def evaluators(self):
-        return {
-            name: _skipping(self.exp, make, f"evaluator {name!r}")(
+        found = {}
+        for name, make in self.exp.evaluators.items():
+            self._steady_names()
+            found[name] = _skipping(self.exp, make, f"evaluator {name!r}")(
                 name=name, model=self.model, strategy=self.strategy,
                 jit=self.exp.jit)
-            for name, make in self.exp.evaluators.items()
-        }
+        return found
 
     @functools.cached_property
     def train_step(self):
@@ -141,18 +149,33 @@ class Run:
             accum_steps=exp.accum_steps, clip_norm=exp.clip_norm,
             lr_multipliers=exp.lr_multipliers, layer_decay=exp.layer_decay,
             ema_decay=exp.ema_decay, ema_warmup=exp.ema_warmup,
-            device_ops=exp.device_ops)
+            device_ops=exp.device_ops, reduce_dtype=exp.reduce_dtype)
+
+    def trace(self, iterator):
+        """Traces the train step, as all processes of this run do."""
+        self._steady_names()
+        return self.train_step.trace(iterator)
+
+    def _steady_names(self):
+        # Of the kernels of GPUs the program does not say whether they are.
+        compile_cache.steady_names(determinism.is_required())
 
     def batches(self, start=0):
         """Iterator over the training batches from step `start` on."""
         exp = self.exp
         self.shares = []
+        keep_lib.check(config.settings(exp.train_data).get("keep"),
+                       exp.device_ops, "Experiment.device_ops")
 
         def pipe(context):
             self.shares.append(context)
-            return self.train_data(
+            dataset = self.train_data(
                 source=self.source, batch_size=exp.batch_size, seed=exp.seed,
                 start_step=start, input_context=context)
+            # Said, because several workers else ask each other before each
+            # step whether there is another batch.
+            return dataset.apply(tf.data.experimental.assert_cardinality(
+                tf.data.INFINITE_CARDINALITY))
 
         batches = self.strategy.distribute_datasets_from_function(pipe)
         decoding.check_images(self.model, batches.element_spec,

@@ -4,7 +4,6 @@ Variables are stored by published name, so a checkpoint can be read without
 the code that wrote it.
 """
 
-from concurrent import futures
 import functools
 import os
 import re
@@ -12,7 +11,9 @@ import re
 from absl import logging
 import tensorflow as tf
 
+from tfvit.distribute import sharding
 from tfvit.engine import checkpoint_file
+from tfvit.engine import saver
 from tfvit.storage import errors
 from tfvit.storage import files
 from tfvit.weights import load
@@ -74,10 +75,7 @@ def _others(workdir, candidates):
 
 
 class Checkpoints:
-    """Saves and restores the state of one run.
-
-    Saving takes a copy on the host and writes it while training goes on; one
-    save at a time.
+    """Saves and restores the state of one run; see saver.Saver.
 
     Attributes:
       memory: a Memory that is saved and restored with the variables.
@@ -96,10 +94,8 @@ class Checkpoints:
             "ema": state.ema, "scale": state.scale,
             "statistics": state.statistics
         }
-        self._slot_dtypes = state.slot_dtypes
-        self._copy = None
-        self._thread = futures.ThreadPoolExecutor(1)
-        self._pending = None
+        self._saver = saver.Saver(self._live, state.slot_dtypes)
+        self._best_due = None  # The step.
 
     def restore(self):
         """Restores the newest sound checkpoint; says if there was one.
@@ -137,71 +133,53 @@ class Checkpoints:
                     self.memory.data.get("actions", {}).pop("keep_best", None)
 
     def save(self):
-        """Writes ckpt-STEP and removes what is older than the newest `keep`."""
+        """Writes ckpt-STEP and removes what is older than the newest `keep`.
 
-        def tidy(saved):
-            # A damaged newer file, passed over by restore, must not outlive
-            # this.
-            newest = [s for s in steps(self._workdir) if s <= saved]
-            for step in steps(self._workdir):
-                if step not in newest[-self._keep:]:
-                    checkpoint_file.remove(_prefix(self._workdir, step))
-            logging.info("Saved the checkpoint of step %d.", saved)
-
+        And best/ckpt-STEP, where that is due.
+        """
         self.saved = int(self._live["step"].numpy())
-        self._start(self.saved, False, tidy)
+        self._save(True, self._best_due == self.saved)
 
     def save_best(self):
-        """Writes best/ckpt-STEP, then removes the best one before it."""
+        """Has best/ckpt-STEP written, with the next `save` or `finish`."""
+        self._best_due = int(self._live["step"].numpy())
 
-        def tidy(saved):
-            for other in steps(self._workdir, best=True):
-                if other != saved:
-                    checkpoint_file.remove(
-                        _prefix(self._workdir, other, best=True))
-
-        self._start(int(self._live["step"].numpy()), True, tidy)
+    def finish(self):
+        """Begins to write what is due, before the variables change."""
+        if self._best_due is not None:
+            self._save(False, True)
 
     def wait(self):
         """Waits until all is written; raises what went wrong with it."""
-        if self._pending:
-            pending, self._pending = self._pending, None
-            pending.result()
+        self.finish()
+        self._saver.wait()
 
-    def _start(self, step, best, tidy):
+    def _save(self, regular, best):
+        step, self._best_due = int(self._live["step"].numpy()), None
         if not self._writes:
+            for value in tf.nest.flatten(self._live):
+                if isinstance(value, sharding.Shards):
+                    value.whole()  # Who writes needs this worker's share.
             return
-        self.wait()
-        self._take_copy()
 
-        def write():
-            prefix = _prefix(self._workdir, step, best)
-            with errors.writing(
-                    f"the checkpoint {prefix}", "With that mended, the same "
-                    "command continues the run from the checkpoint before."):
-                self._copy.write(prefix)
-                tidy(step)
+        def tidy():
+            for other in steps(self._workdir, best=True) if best else ():
+                if other != step:
+                    checkpoint_file.remove(
+                        _prefix(self._workdir, other, best=True))
+            if regular:
+                # A damaged newer file, passed over by restore, must not outlive
+                # this.
+                newest = [s for s in steps(self._workdir) if s <= step]
+                for other in steps(self._workdir):
+                    if other not in newest[-self._keep:]:
+                        checkpoint_file.remove(_prefix(self._workdir, other))
+                logging.info("Saved the checkpoint of step %d.", step)
 
-        self._pending = self._thread.submit(write)
-
-    def _take_copy(self):
-        with tf.device("CPU:0"):
-            values = tf.nest.map_structure(tf.identity, self._live)
-            # Whatever the devices need: any others can read this.
-            values["slots"] = {
-                slot: {name: tf.cast(value, self._slot_dtypes[slot][name])
-                       for name, value in slots.items()}
-                for slot, slots in values["slots"].items()}
-            if self._copy is None:
-                self._copy = tf.train.Checkpoint(
-                    **tf.nest.map_structure(
-                        lambda value: tf.Variable(value, trainable=False),
-                        values), memory=checkpoint_file.Memory())
-            else:
-                copies = {name: getattr(self._copy, name) for name in values}
-                tf.nest.map_structure(lambda copy, value: copy.assign(value),
-                                      copies, values)
-        self._copy.memory.deserialize(self.memory.serialize())
+        # The best one first: the other remembers that it is there.
+        self._saver.save(
+            [_prefix(self._workdir, step, is_best) for is_best, wanted in
+             ((True, best), (False, regular)) if wanted], self.memory, tidy)
 
 
 def restore_for_inference(workdir, weights, which="last"):

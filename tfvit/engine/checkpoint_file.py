@@ -6,6 +6,7 @@ import re
 
 import tensorflow as tf
 
+from tfvit.distribute import sharding
 from tfvit.storage import files
 
 
@@ -22,6 +23,19 @@ class Memory(tf.train.experimental.PythonState):
         # In place: others hold on to the dict.
         self.data.clear()
         self.data.update(json.loads(string_value))
+
+
+def upgrade(memory):
+    """Turns what an earlier version remembered into today's, in place."""
+    if "metrics_bytes" in memory:
+        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
+    for name, default in (("done", {}), ("actions", {}), ("last", {})):
+        memory.setdefault(name, default)
+    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
+        if old in memory:
+            memory["done"][name] = memory.pop(old)
+    if "best" in memory:
+        memory["actions"]["keep_best"] = memory.pop("best")
 
 
 def key(*names):
@@ -53,7 +67,8 @@ def _fit(tree, reader, *names):
                 raise AssertionError(
                     f"{what} is {tuple(shapes[spelled])} there and "
                     f"{tuple(value.shape)} here.")
-            if dtypes[spelled] != value.dtype:
+            if (dtypes[spelled] != value.dtype or
+                    isinstance(value, sharding.Shards)):
                 with tf.device("CPU:0"):
                     stand_in = tf.Variable(
                         tf.zeros(shapes[spelled], dtypes[spelled]),
@@ -132,13 +147,21 @@ def _name(spelled):
                   spelled.split("/")[1])
 
 
+def suffixes(prefix):
+    """What the names of its files end with; that of the index comes last.
+
+    Without an index the rest is no checkpoint.
+    """
+    folder, stem = os.path.split(prefix)
+    names = files.named(folder, rf"{re.escape(stem)}\..*")
+    return [name[len(stem):] for name in sorted(
+        names, key=lambda name: name.endswith(".index"))]
+
+
 def remove(prefix):
     """Removes a checkpoint."""
-    folder, stem = os.path.split(prefix)
-    names = files.named(folder, rf"{stem}\..*")
-    # The index goes first: without it the rest is no checkpoint any more.
-    for name in sorted(names, key=lambda name: not name.endswith(".index")):
-        tf.io.gfile.remove(os.path.join(folder, name))
+    for suffix in reversed(suffixes(prefix)):
+        tf.io.gfile.remove(prefix + suffix)
 
 
 def tidy_up(folder, steps):
@@ -147,7 +170,11 @@ def tidy_up(folder, steps):
     What is not of one of the `steps`, which have an index.
     """
     for name in files.named(folder, r".*_temp.*"):
-        tf.io.gfile.rmtree(os.path.join(folder, name))
+        path = os.path.join(folder, name)
+        if tf.io.gfile.isdir(path):
+            tf.io.gfile.rmtree(path)
+        else:
+            tf.io.gfile.remove(path)
     for name in files.named(folder, r"ckpt-\d+\..*"):
         if int(re.search(r"\d+", name)[0]) not in steps:
             tf.io.gfile.remove(os.path.join(folder, name))

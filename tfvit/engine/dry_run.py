@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfvit import config
+from tfvit.distribute import sharding
 from tfvit.engine import actions
 from tfvit.engine import build
 from tfvit.engine import checkpoint
@@ -40,11 +41,13 @@ def report(exp, workdir):
         config.check_bindings_used()
     model, params, state, source = run.model, run.params, run.state, run.source
     strategy = run.strategy
-    slots = [v for slot in state.slots.values() for v in slot.values()]
+    slots = [sharding.share(v) for slot in state.slots.values()
+             for v in slot.values()]
+    ema = list(map(sharding.share, state.ema.values()))
     gradients = _bytes(state.trained.values())
     replicas = len(strategy.extended.worker_devices)  # In this process' graph.
     peak = cost.peak_bytes(step.graph) // replicas
-    fixed = _bytes(model.variables) + _bytes(slots) + _bytes(state.ema.values())
+    fixed = _bytes(model.variables) + _bytes(slots) + _bytes(ema)
     return {
         "parameters": sum(v.shape.num_elements() for v in params.values()),
         "trained parameters": gradients // 4,
@@ -60,7 +63,7 @@ def report(exp, workdir):
             (replicas * exp.batch_size),
         "memory of weights": _bytes(model.variables),
         "memory of optimizer slots": _bytes(slots),
-        "memory of moving averages": _bytes(state.ema.values()),
+        "memory of moving averages": _bytes(ema),
         "memory of gradients": gradients,
         "memory of activations": max(peak - gradients, 0),
         "memory in all": fixed + max(peak, gradients),

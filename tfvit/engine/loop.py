@@ -5,18 +5,14 @@ What has been done is part of the checkpoint, so that a run that was stopped
 anywhere takes up exactly there.
 """
 
-import contextlib
-import signal
-import threading
 from typing import Any, Callable, NamedTuple
 
 from absl import logging
 
+from tfvit.engine import checkpoint_file
+from tfvit.engine import pace
+from tfvit.engine import stopping
 from tfvit.engine import train_log
-
-
-class Preempted(Exception):
-    """A signal asked the run to stop; its state is saved."""
 
 
 class Every(NamedTuple):
@@ -35,43 +31,6 @@ class Every(NamedTuple):
     name: str
 
 
-class Stop:
-    """Turns SIGTERM and Ctrl-C, on any worker, into Preempted at a poll().
-
-    A second Ctrl-C does not wait for one.
-    """
-
-    def __init__(self, any_worker):
-        self._any_worker = any_worker
-        self._signal = None
-
-    @contextlib.contextmanager
-    def listening(self):
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Python hears signals in the main thread alone.
-            return
-        previous = {number: signal.signal(number, self._note)
-                    for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        del frame
-        if self._signal == "SIGINT" == signal.Signals(number).name:
-            raise KeyboardInterrupt(
-                "Ended at once by a second Ctrl-C. The same command continues "
-                "from the last checkpoint.")
-        self._signal = signal.Signals(number).name
-        logging.info("%s: saving after this step.", self._signal)
-
-    def poll(self):
-        if self._any_worker(self._signal is not None):
-            raise Preempted(f"Stopped by {self._signal or 'another worker'}.")
-
-
 class Training:
     """A run in progress, as its actions see it.
 
@@ -83,7 +42,9 @@ class Training:
       measured: {"split/metric": the step of that value}.
       chief: whether this process is the one that writes files.
       checkpoints: a checkpoint.Checkpoints.
-      writers: a writers.Writers.
+      writers: a writer_thread.Writers.
+      begun: a start_up.StartUp.
+      pace: a pace.Pace, which says how many steps a call trains.
       window: train_log.Window of the steps since the last log.
       clock: train_log.Throughput.
       iterator: over the batches, standing where the run does.
@@ -92,8 +53,9 @@ class Training:
       poll: call it often in what takes long; it raises where a signal came.
     """
 
-    def __init__(self, run, *, checkpoints, writers, chief, any_worker):
-        """`any_worker` is bool -> whether it is True on any worker."""
+    def __init__(self, run, *, checkpoints, writers, chief, any_worker,
+                 begun, agree=None):
+        """See strategies.any_worker; and pace.Pace for `agree`."""
         self.run = run
         self.checkpoints = checkpoints
         self.writers = writers
@@ -102,15 +64,17 @@ class Training:
         self.total_steps = run.exp.total_steps
         self.memory = checkpoints.memory.data
         self.changed = False
+        self.begun = begun
+        self.pace = pace.Pace(run.exp.steps_per_call, agree)
         self.window = train_log.Window(self.memory, run.exp.max_loss)
         self.clock = train_log.Throughput()
-        self.stop_signal = Stop(any_worker)
+        self.stop_signal = stopping.Stop(any_worker)
         self.poll = self.stop_signal.poll
         self._stand()
 
     def _stand(self):
         """Takes the place of the state, which was just restored or made."""
-        _upgrade(self.memory)
+        checkpoint_file.upgrade(self.memory)
         self.step = int(self.run.state.step.numpy())
         if any(step == self.step for step, *_ in self.run.exp.extended):
             self.memory.pop("stopped", None)  # It was made longer here.
@@ -195,19 +159,6 @@ class Training:
         self.writers.rewind(self.memory.get("writers", {}), self.step)
 
 
-def _upgrade(memory):
-    """Turns what an earlier version remembered into today's, in place."""
-    if "metrics_bytes" in memory:
-        memory["writers"] = {"Jsonl": memory.pop("metrics_bytes")}
-    for name, default in (("done", {}), ("actions", {}), ("last", {})):
-        memory.setdefault(name, default)
-    for old, name in (("logged", "log"), ("evaluated", "evaluate")):
-        if old in memory:
-            memory["done"][name] = memory.pop(old)
-    if "best" in memory:
-        memory["actions"]["keep_best"] = memory.pop("best")
-
-
 def left(training, actions):
     """Whether the last step of a run still lacks an action, or its save."""
     done = training.memory["done"]
@@ -223,7 +174,7 @@ def run(training, actions):
       actions: [Every].
 
     Raises:
-      Preempted: SIGTERM or Ctrl-C came; a checkpoint of the current step is written.
+      stopping.Preempted: SIGTERM or Ctrl-C came; this step is saved.
       FloatingPointError: the loss or the gradient is not finite, or the loss
         is above Experiment.max_loss.
     """
@@ -250,13 +201,19 @@ def run(training, actions):
             act()  # What became due by an action that ended the run.
         if training.step and due(exp.checkpoint_every):
             training.save()
+        checkpoints.finish()
         if training.finished:
             return True
-        training.poll()
-        n = min([exp.steps_per_call, training.total_steps - training.step] + [
+        # The steps tell of other workers' signals, two calls later: asking would
+        # stop all of them at each.
+        training.poll(training.window.stop)
+        most = training.pace.next(training.clock.rate() / exp.batch_size)
+        n = min([most, training.total_steps - training.step] + [
             steps - training.step % steps for steps in cadences])
-        training.window.add(training.step, train(training.iterator, n))
+        training.window.add(training.step, train(
+            training.iterator, n, stop=training.stop_signal.asked))
         training.step += n
+        training.begun.step_done(training)
         training.clock.count(n * exp.batch_size)
         return False
 
@@ -276,9 +233,10 @@ def run(training, actions):
             while not guarded(turn):
                 pass
             return training.memory["last"]
-        except Preempted as reason:
+        except stopping.Preempted as reason:
             guarded(training.save)
-            raise Preempted(f"{reason} Saved step {training.step}; the same "
-                            "command continues the run.") from None
+            raise stopping.Preempted(
+                f"{reason} Saved step {training.step}; the same command "
+                "continues the run.") from None
         finally:
             checkpoints.wait()

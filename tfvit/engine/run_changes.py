@@ -13,7 +13,10 @@ import shlex
 
 from tfvit.bindings import former_names
 
-_ANYTIME = re.compile(r".*\.skip_corrupt")  # Told to runs that stop there.
+# Told to runs that stop there; and what changes no bit.
+_ANYTIME = re.compile(
+    r".*\.(skip_corrupt|service|threads|ram_budget)|"
+    r"experiment\.Experiment\.(deterministic|steps_per_call)")
 _LONGER = re.compile(  # What the steps so far do not depend on.
     r"experiment\.Experiment\.(total_steps|extended|\w+_every|"
     r"keep_checkpoints|actions|writers)|(.*/)?(actions|writers)\.\w+\.\w+")
@@ -21,7 +24,7 @@ _TOTAL = "experiment.Experiment.total_steps"
 _WARMUP = re.compile(r"(.*/)?schedules\.\w+\.warmup_steps")  # Goes with it.
 _PLACE = re.compile(r"(?:.*/)?(\w+)\.\w+\.(?:path|root|pattern|vocab|\w+_dir|"
                     r"\w+_file)")
-_DATA = ("sources", "captions")
+_DATA = ("sources", "captions", "prepared")
 
 
 def bindings(text: str) -> dict[str, str]:

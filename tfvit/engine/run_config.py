@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import socket
 
 from absl import logging
 import tensorflow as tf
 
 from tfvit.bindings import gin_text
 from tfvit.engine import run_changes
-from tfvit.storage import errors
+from tfvit.storage import files
 
 
 def save(config, workdir, *, started, keep=False, extends=False):
@@ -79,10 +78,5 @@ def renew(config, workdir, step):
 
 
 def _write(config, path):
-    with errors.writing(path, "Choose another --workdir."):
-        tf.io.gfile.makedirs(os.path.dirname(path))
-        # Beside it first: no one reads half of it.
-        partial = f"{path}.{socket.gethostname()}-{os.getpid()}"
-        with tf.io.gfile.GFile(partial, "w") as f:
-            f.write(config)
-        tf.io.gfile.rename(partial, path, overwrite=True)
+    with files.replacing(path, "Choose another --workdir.") as f:
+        f.write(config.encode())

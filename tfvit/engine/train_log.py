@@ -73,9 +73,14 @@ class Window:
     Args:
       memory: where the sums are kept.
       max_loss: limit of the loss, or None.
+
+    Attributes:
+      stop: whether a worker has been asked to stop, as all know by the steps
+        that have been settled; None where steps do not tell.
     """
 
     def __init__(self, memory, max_loss=None):
+        self.stop = None
         self._memory = memory
         self._limits = {} if max_loss is None else {"loss": max_loss}
         self._memory.setdefault("window", {})
@@ -96,6 +101,8 @@ class Window:
             return
         (step, values), self._flying = self._flying, None
         values = {k: np.asarray(v, np.float64) for k, v in values.items()}
+        if "stop" in values:
+            self.stop = bool(values.pop("stop").any())
         # What loss scaling skipped is not finite, and no update.
         updates = 1.0 - values.get("skipped_updates", 0.0)
         # The loss first: it is the better known name of a problem.

@@ -3,14 +3,17 @@
 `Experiment.writers` lists them. A writer is made as Class(workdir) and has
   scalars(step, values)        takes {"split/metric": float} of a step
   images(step, name, images)   takes images [B, H, W, 1 or 3] in [-1, 1]
+  flush()                      writes what was taken, if that was not done yet
   position()                   what `rewind` needs, as JSON can hold it; saved
                                with each checkpoint
   rewind(position, step)       forgets what came after `position`, which is None
                                at the start: the run goes on at `step`
   close()                      nothing more comes
+All of that happens on a thread of its own, see engine.writer_thread.
 """
 
 import json
+import math
 import os
 import re
 import time
@@ -27,6 +30,9 @@ class _Writer:
     """One that takes no images and has nothing to take back."""
 
     def images(self, step, name, images):
+        pass
+
+    def flush(self):
         pass
 
     def position(self):
@@ -46,13 +52,23 @@ class _Lines(_Writer):
         self._path = path
         self._header = header.encode()
         self._size = 0
+        self._taken = b""
 
     def append(self, text):
-        with _writing(self._path), tf.io.gfile.GFile(self._path, "ab") as f:
-            f.write(text.encode())
-        self._size += len(text.encode())
+        self._taken += text.encode()
+
+    def flush(self):
+        if self._taken:
+            with _writing(self._path), tf.io.gfile.GFile(self._path, "ab") as f:
+                f.write(self._taken)
+            self._size += len(self._taken)
+            self._taken = b""
+
+    def close(self):
+        self.flush()
 
     def position(self):
+        self.flush()
         return self._size
 
     def rewind(self, position, step):
@@ -77,18 +93,23 @@ class _Lines(_Writer):
             with tf.io.gfile.GFile(partial, "wb") as f:
                 f.write(lines)
             tf.io.gfile.rename(partial, self._path, overwrite=True)
-        self._size = len(lines)
+        self._size, self._taken = len(lines), b""
 
 
 class Jsonl(_Lines):
     """WORKDIR/metrics.jsonl: {"step": step, "split/metric": value, ...} a line.
+
+    What is not finite is null there, for JSON has no NaN.
     """
 
     def __init__(self, workdir):
         super().__init__(os.path.join(workdir, "metrics.jsonl"))
 
     def scalars(self, step, values):
-        self.append(json.dumps({"step": step, **values}) + "\n")
+        self.append(json.dumps({"step": step, **{
+            name: None if isinstance(value, float) and
+            not math.isfinite(value) else value
+            for name, value in values.items()}}) + "\n")
 
 
 class Csv(_Lines):
@@ -148,12 +169,14 @@ class TensorBoard(_Writer):
         with _writing(self._workdir), self._events.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-            self._events.flush()
 
     def images(self, step, name, images):
         images = tf.clip_by_value((images + 1.0) / 2.0, 0.0, 1.0)
         with _writing(self._workdir), self._events.as_default(step=step):
             tf.summary.image(name, images, max_outputs=len(images))
+
+    def flush(self):
+        with _writing(self._workdir):
             self._events.flush()
 
 
@@ -260,30 +283,3 @@ def make(classes, workdir):
         name = decoding.op_name(writer)
         found[f"{name} {i}" if name in found else name] = writer(workdir)
     return found
-
-
-class Writers:
-    """All writers of a run, as one; nothing is written without any."""
-
-    def __init__(self, writers):
-        """`writers` is {name: writer}."""
-        self._writers = dict(writers)
-
-    def scalars(self, step, values):
-        for writer in self._writers.values():
-            writer.scalars(step, values)
-
-    def images(self, step, name, images):
-        for writer in self._writers.values():
-            writer.images(step, name, images)
-
-    def positions(self):
-        return {name: w.position() for name, w in self._writers.items()}
-
-    def close(self):
-        for writer in self._writers.values():
-            writer.close()
-
-    def rewind(self, positions, step):
-        for name, writer in self._writers.items():
-            writer.rewind(positions.get(name), step)

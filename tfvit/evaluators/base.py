@@ -109,25 +109,34 @@ def blaming(batches):
 
 
 def _each(name, batches, function, poll):
-    """Yields function(batch) for each batch, with a progress line."""
+    """Yields function(batch) for each batch, with a progress line.
+
+    Who reads a result waits for it: by then the device has the next batch.
+    """
     iterator = iter(batches.dataset)
     spoke = time.monotonic()
+    flying = None
     for i in range(batches.count):
-        yield function(next(iterator))
+        done, flying = flying, function(next(iterator))
+        if done is not None:
+            yield done
         poll()
         if time.monotonic() - spoke > 10:
             spoke = time.monotonic()
             logging.info("%s: %d/%d batches, %d%%", name, i + 1, batches.count,
                          100 * (i + 1) // batches.count)
+    if flying is not None:
+        yield flying
 
 
 def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
-            annotate=decoding.labels):
+            annotate=decoding.labels, service=None):
     """Shares a source out to the replicas, every example once.
 
     Args:
       strategy: the tf.distribute.Strategy.
-      source, ops, batch_size, skip_corrupt, annotate: see pipeline.evaluate.
+      source, ops, batch_size, skip_corrupt, annotate, service: see
+        pipeline.evaluate.
 
     Returns:
       Batches of pipeline.evaluate.
@@ -138,7 +147,7 @@ def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
         dataset, count = pipeline.evaluate(
             source=source, ops=ops, batch_size=batch_size,
             input_context=context, skip_corrupt=skip_corrupt,
-            annotate=annotate)
+            annotate=annotate, service=service)
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
         num_batches.append(count // replicas)
         return dataset

@@ -31,6 +31,7 @@ class Classification:
         and "f1", [] for none of it. With it come "balanced_accuracy" (the mean
         recall), "macro_f1", "worst_class_recall" and "ece" (the calibration
         error, in 15 bins). None for nothing of all this.
+      service: addresses of decode workers, as of pipeline.train.
 
     An example with several labels counts as right where the model's choice is
     one of them; one without any label is left out.
@@ -47,7 +48,8 @@ class Classification:
     """
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
-                 loss, skip_corrupt=False, classes=None, per_class=None):
+                 loss, skip_corrupt=False, classes=None, per_class=None,
+                 service=None):
         self.ops = ops
         self._name = name
         self._per_class = per_class
@@ -57,7 +59,7 @@ class Classification:
         source_lib.check_classes(model, source, name)
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
-            skip_corrupt=skip_corrupt, annotate=_numbered)
+            skip_corrupt=skip_corrupt, annotate=_numbered, service=service)
         decoding.check_images(model, self._batches.dataset.element_spec,
                               f"evaluator {name!r}")
 

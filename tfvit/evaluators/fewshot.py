@@ -25,6 +25,7 @@ class FewShot:
       l2_reg: weight of the squared norm against the sum of squared errors.
       seeds: of the draws; one result for each.
       skip_corrupt: count images that do not decode instead of stopping.
+      service: addresses of decode workers, as of pipeline.train.
 
     Attributes:
       ops: the preprocessing.
@@ -37,7 +38,7 @@ class FewShot:
 
     def __init__(self, *, name, model, strategy, jit, train_source, test_source,
                  ops, batch_size, shots=(1, 5, 10, 25), l2_reg=2.0**10,
-                 seeds=(0, 1, 2), skip_corrupt=False):
+                 seeds=(0, 1, 2), skip_corrupt=False, service=None):
         self.ops = ops
         self._name = name
         self._shots = shots
@@ -61,7 +62,7 @@ class FewShot:
         self._data = {
             key: base.share_out(strategy, source=source, ops=ops,
                                 batch_size=batch_size,
-                                skip_corrupt=skip_corrupt)
+                                skip_corrupt=skip_corrupt, service=service)
             for key, source in sources.items()
         }
 

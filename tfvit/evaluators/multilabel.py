@@ -15,8 +15,8 @@ class MultiLabel:
     The scores and labels of all examples, [N, C], are held in memory.
 
     Args:
-      name, model, strategy, jit, source, ops, batch_size, loss, skip_corrupt:
-        see classification.Classification.
+      name, model, strategy, jit, source, ops, batch_size, loss, skip_corrupt,
+        service: see classification.Classification.
 
     Attributes:
       ops: the preprocessing, which an export repeats.
@@ -27,7 +27,7 @@ class MultiLabel:
     """
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
-                 loss, skip_corrupt=False):
+                 loss, skip_corrupt=False, service=None):
         self.ops = ops
         self.metric_names = ("mean_average_precision", "loss", "examples",
                              *base.corrupt_name(skip_corrupt))
@@ -37,7 +37,7 @@ class MultiLabel:
         source_lib.check_classes(model, source, name)
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
-            skip_corrupt=skip_corrupt)
+            skip_corrupt=skip_corrupt, service=service)
         decoding.check_images(model, self._batches.dataset.element_spec,
                               f"evaluator {name!r}")
 

@@ -16,7 +16,7 @@ class Retrieval:
     are read once at the start, to find the image with the most.
 
     Args:
-      name, strategy, jit, ops, batch_size, skip_corrupt: see
+      name, strategy, jit, ops, batch_size, skip_corrupt, service: see
         classification.Classification. The captions of what is skipped are
         left out, too.
       model: as models.lit.lit makes it.
@@ -34,7 +34,7 @@ class Retrieval:
     """
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
-                 tokenizer, ks=(1, 5, 10), skip_corrupt=False):
+                 tokenizer, ks=(1, 5, 10), skip_corrupt=False, service=None):
         self.ops = ops
         self.tokenizer = tokenizer
         self._name = name
@@ -50,7 +50,8 @@ class Retrieval:
         most = captions.most(source)
         self._batches = base.share_out(
             strategy, source=source, ops=ops, batch_size=batch_size,
-            skip_corrupt=skip_corrupt, annotate=captions.every(tokenizer, most))
+            skip_corrupt=skip_corrupt, annotate=captions.every(tokenizer, most),
+            service=service)
 
         def replica_rows(batch):
             tokens = batch["tokens"]  # [b, most, L]

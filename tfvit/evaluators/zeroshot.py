@@ -24,8 +24,8 @@ class ZeroShot:
     temperature.
 
     Args:
-      name, strategy, jit, ops, batch_size, skip_corrupt, classes: see
-        classification.Classification.
+      name, strategy, jit, ops, batch_size, skip_corrupt, classes,
+        service: see classification.Classification.
       model: as models.lit.lit makes it.
       source: () -> source of labelled images.
       tokenizer: one of data.tokenizers.
@@ -47,7 +47,7 @@ class ZeroShot:
 
     def __init__(self, *, name, model, strategy, jit, source, ops, batch_size,
                  tokenizer, prompts, class_names_file=None, canonicalize=True,
-                 skip_corrupt=False, classes=None):
+                 skip_corrupt=False, classes=None, service=None):
         self.ops = ops
         self.tokenizer = tokenizer
         self._name = name
@@ -87,7 +87,7 @@ class ZeroShot:
             name=name, model=_Scores(model, self._weights), strategy=strategy,
             jit=jit, source=lambda: read, ops=ops, batch_size=batch_size,
             loss=losses.softmax_xent, skip_corrupt=skip_corrupt,
-            classes=classes)
+            classes=classes, service=service)
         self.metric_names = self._images.metric_names
         self.measure = self._images.measure
         self.source = read

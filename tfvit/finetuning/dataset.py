@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import re
 import tempfile
@@ -12,8 +13,10 @@ from tfvit import config
 from tfvit.bindings import settable
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
+from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import tables
 from tfvit.finetuning import kinds
+from tfvit.finetuning import splits
 from tfvit.storage import paths
 
 _SHARE = 0.1
@@ -32,6 +35,7 @@ class Dataset:
       class_names: in the order of the logits.
       sizes: {"train", "val" and maybe "test": number of images}.
       evaluators: {"val" and maybe "test": name of the evaluator}.
+      train: gin's name of the source of training.
       share: of training's images that validate, or None for a split of its own.
     """
     name: str
@@ -41,6 +45,7 @@ class Dataset:
     class_names: tuple
     sizes: dict
     evaluators: dict
+    train: str
     share: float | None
 
 
@@ -49,7 +54,7 @@ def read(data, *, val_share=None, overrides=((), ())):
 
     Args:
       data: a folder, {class}/* or {split}/{class}/*; a table, with the columns
-        image and label, and maybe split; what tools.to_tfrecords wrote; a gin
+        image and label, and maybe split; what tfvit prepare wrote; a gin
         file as gin/data has them; or the name of a dataset of TFDS.
       val_share: of training's images that validate; None for a tenth, where
         there is no split for that.
@@ -58,24 +63,10 @@ def read(data, *, val_share=None, overrides=((), ())):
     Raises:
       ValueError: it is none of these, or not fit to train on; says why.
     """
+    includes, lines, where, own = _lines(data, val_share, overrides)
+    share = None if own else _percent(val_share) / 100
+    place = _place(data)
     what = kinds.of(data)
-    percent = _percent(val_share)
-    place = paths.home(data)
-    if paths.is_local(place):
-        place = os.path.abspath(place)
-    if what == "gin":
-        includes, lines, own = *_gin(data, place), True
-        where, share = data, None
-    else:
-        includes, lines, names = {"folder": _folder, "manifest": _manifest,
-                                  "tfds": _tfds}[what](data, place, overrides)
-        own = "val" in names
-        share = None if own else percent / 100
-        lines += _splits(what, names, percent)
-        where = place if what != "tfds" else f"{data} of TensorFlow Datasets"
-    if own and val_share is not None:
-        raise ValueError(f"--val_share={val_share:g}: DATA={data} has a split "
-                         "of its own to validate on. Leave the flag out.")
     _parse(includes, lines, overrides)
     makers = config.sources()
     names = _roles(data, makers)
@@ -89,8 +80,56 @@ def read(data, *, val_share=None, overrides=((), ())):
         name=re.sub(r"[^\w.+-]+", "_", stem) or "images", where=where,
         includes=tuple(includes), lines=tuple(lines), share=share,
         class_names=tuple(sources["train"].class_names),
+        train=config.reference("experiment.Experiment.train_source"),
         evaluators={r: name for r, name in names.items() if r != "train"},
         sizes={role: source.num_examples for role, source in sources.items()})
+
+
+def makers(data, *, val_share=None, overrides=((), ())):
+    """({split: () -> source}, the gin text that says so) of all of the data.
+
+    Args:
+      data, val_share, overrides: see read. Captions will do, too.
+
+    Raises:
+      ValueError: see read.
+    """
+    includes, lines, _, _ = _lines(data, val_share, overrides, captions=True)
+    if not lines:  # A gin file, which says all of it.
+        said = config.parse([*includes, *overrides[0]], overrides[1])
+    else:
+        said = text((*includes, *overrides[0]), [*lines, *overrides[1]])
+        _parse(includes, lines, overrides)
+    return config.sources(), said
+
+
+def _place(data):
+    place = paths.home(data)
+    return os.path.abspath(place) if paths.is_local(place) else place
+
+
+def _lines(data, val_share, overrides, captions=False):
+    """(gin files, lines, a sentence's beginning, whether it has its own val)."""
+    what, place = kinds.of(data), _place(data)
+    percent = _percent(val_share)
+    if what == "gin":
+        includes, lines = _gin(data, place)
+        where, own = data, True
+    else:
+        if captions and what == "manifest" and _has_captions(place, overrides):
+            what = "captions"
+        includes, lines, names = {
+            "folder": _folder, "manifest": _manifest, "tfds": _tfds,
+            "captions": _captions}.get(what, functools.partial(
+                _shards, what))(data, place, overrides)
+        own = "val" in names
+        if what != "captions":
+            lines += splits.lines(what, names, percent)
+        where = place if what != "tfds" else f"{data} of TensorFlow Datasets"
+    if own and val_share is not None:
+        raise ValueError(f"--val_share={val_share:g}: DATA={data} has a split "
+                         "of its own to validate on. Leave the flag out.")
+    return includes, lines, where, own
 
 
 def text(includes, lines):
@@ -151,18 +190,53 @@ def _folder(data, place, overrides):
 def _manifest(data, place, overrides):
     includes, lines = ["gin/data/manifest.gin"], [f"MANIFEST = {place!r}"]
     _parse(includes, lines, overrides)
-    label, column, delimiter = (
-        config.bound(f"sources.manifest.{name}")
-        for name in ("label_column", "split_column", "delimiter"))
+    column, delimiter = (config.bound(f"sources.manifest.{name}")
+                         for name in ("split_column", "delimiter"))
+    if _has_captions(place, overrides):
+        raise ValueError(f"DATA={data} {kinds.CAPTIONS}")
+    values = manifests.splits(place, column or "split", delimiter)
+    names = listing.roles(values, f"DATA={data}")
+    if values and "train" not in names:
+        raise ValueError(f"DATA={data}: the column {column or 'split'!r} has "
+                         f"{', '.join(map(repr, values))}, and no 'train'.")
+    return includes, lines, names
+
+
+def _shards(what, data, place, overrides):
+    """(includes, lines, {role: split}) of files that hold many images."""
+    macro = {"webdataset": "SHARDS"}.get(what, what.upper())
+    includes, lines = [f"gin/data/{what}.gin"], [f"{macro} = {place!r}"]
+    _parse(includes, lines, overrides)
+    suffix = next(s for s, kind in kinds.SHARDS.items() if kind == what)
+    found = shard_files.find(place, (suffix,), "DATA")
+    names = shard_files.roles_of(found, f"DATA={data}")
+    if names and "train" not in names:
+        raise ValueError(f"DATA={data} has the splits "
+                         f"{', '.join(map(repr, sorted(found)))}, and no "
+                         "'train'.")
+    return includes, lines, names
+
+
+def _has_captions(place, overrides):
+    """Whether a table has captions, and no labels."""
+    _parse(["gin/data/manifest.gin"], [f"MANIFEST = {place!r}"], overrides)
+    label = config.bound("sources.manifest.label_column") or "label"
+    delimiter = config.bound("sources.manifest.delimiter")
     _, row = next(iter(tables.records(place, delimiter, "sources.manifest",
                                       [])), (0, {}))
-    if "caption" in row and (label or "label") not in row:
-        raise ValueError(f"DATA={data} {kinds.CAPTIONS}")
-    splits = manifests.splits(place, column or "split", delimiter)
-    names = listing.roles(splits, f"DATA={data}")
-    if splits and "train" not in names:
-        raise ValueError(f"DATA={data}: the column {column or 'split'!r} has "
-                         f"{', '.join(map(repr, splits))}, and no 'train'.")
+    return "caption" in row and label not in row
+
+
+def _captions(data, place, overrides):
+    """(includes, lines, {role: split}) of a table of captions."""
+    includes, lines = ["gin/data/captions.gin"], [f"CAPTIONS = {place!r}"]
+    _parse(includes, lines, overrides)
+    column, delimiter = (config.bound(f"captions.table.{name}")
+                         for name in ("split_column", "delimiter"))
+    names = listing.roles(manifests.splits(place, column or "split", delimiter),
+                          f"DATA={data}")
+    lines += [f"{role}/captions.table.split = {split!r}"
+              for role, split in names.items()]
     return includes, lines, names
 
 
@@ -178,29 +252,6 @@ def _tfds(data, place, overrides):
         raise ValueError(f"DATA={data} is no file or folder; as a dataset of "
                          f"TFDS: {error}") from error
     return [], lines, listing.roles(source.splits, f"DATA={data}")
-
-
-def _splits(what, names, percent):
-    """Lines that say which splits train, validate and test."""
-    train = names.get("train", "train")
-    splits = {"train": f"{train}[:{100 - percent}%]",
-              "val": f"{train}[{100 - percent}%:]"}
-    if "val" in names:
-        splits = {"train": train, "val": names["val"]}
-    if "test" in names:
-        splits["test"] = names["test"]
-    yield from (f"{role}/sources.{what}.split = {split!r}"
-                for role, split in splits.items())
-    roles = [role for role in splits if role != "train"]
-    if what != "tfds" and "test" not in names:
-        return  # The file that is included has the rest.
-    for role in roles:
-        yield (f"{role}/classification.Classification.source = "
-               f"@{role}/sources.{what}")
-    yield f"experiment.Experiment.train_source = @train/sources.{what}"
-    each = [f"    {role!r}: @{role}/classification.Classification,\n"
-            for role in roles]
-    yield f"experiment.Experiment.evaluators = {{\n{''.join(each)}}}"
 
 
 def _roles(data, makers):

@@ -12,18 +12,26 @@ from tfvit.data.datasets import walking
 from tfvit.storage import files
 from tfvit.storage import paths
 
-_NEED_MACROS = ("captions", "folder", "manifest", "vtab")  # Of gin/data.
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+# Files of many images: their suffix, and the file of gin/data that reads them.
+SHARDS = {".tar": "webdataset", ".parquet": "parquet", ".arrow": "arrow"}
+_NEED_MACROS = ("captions", "class_tars", "folder", "manifest", "vtab",
+                "webdataset_captions",
+                *SHARDS.values())  # Of gin/data.
+_MOST_SPLITS = 10
+_SYNSET = re.compile(r"n\d{8}\.tar")
+_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 CAPTIONS = ("has captions, not classes: train images and texts together by "
             "tfvit train --gin_file=gin/lit_captions.gin "
             "--gin_bindings=\"CAPTIONS = '...'\".")
-_NO_DATA_GIN = ("is TFRecords without the data.gin that tools.to_tfrecords "
-                "writes beside them. Write one as gin/data has them, with "
-                "sources.tfrecords, and give that file.")
+_RECORDS = (".tfrecord", ".array_record")
+_NO_DATA_GIN = ("has records without the data.gin that tfvit prepare writes "
+                "beside them once all are there. Let it write the rest; or, for "
+                "TFRecords of another origin, write one as gin/data has them, "
+                "with sources.tfrecords, and give that file.")
 
 
 def of(data):
-    """"folder", "manifest", "gin" or "tfds"; of what is none, raises.
+    """"folder", "manifest", "gin", "tfds" or one of SHARDS; else raises.
 
     Raises:
       ValueError: says what `data` is instead, and what to do.
@@ -32,11 +40,15 @@ def of(data):
     suffix = os.path.splitext(path.lower())[1]
     if tf.io.gfile.isdir(path):
         return _kind_of_folder(data, path)
+    if suffix in SHARDS and (tf.io.gfile.exists(path) or
+                             re.search(r"[*?{]", data)):
+        return SHARDS[suffix]
     if not tf.io.gfile.exists(path):
         if known(data):
             return "gin"
         if re.fullmatch(r"\w(?!.*://)[\w.:/*-]*", data) and suffix not in (
-                *tables.SUFFIXES, *walking.SUFFIXES, *_ARCHIVES, ".gin"):
+                *tables.SUFFIXES, *walking.SUFFIXES, *_ARCHIVES, *SHARDS,
+                ".gin"):
             return "tfds"
         near = difflib.get_close_matches(
             os.path.basename(path.rstrip("/")),
@@ -54,7 +66,7 @@ def of(data):
         reason = "is an archive: unpack it, and give the folder."
     elif suffix == ".npz":
         reason = ("is no data. To start from these weights: --from=" + data)
-    elif ".tfrecord" in path.lower():
+    elif any(kind in path.lower() for kind in _RECORDS):
         reason = _NO_DATA_GIN
     else:
         reason = ("is neither a folder of images nor a table of them, "
@@ -68,16 +80,37 @@ def _kind_of_folder(data, path):
     names = files.named(path, r"[^.].*")
     if not names:
         raise ValueError(f"DATA={data} is an empty folder.")
-    if any(".tfrecord" in name for name in names):
+    if any(kind in name for name in names for kind in _RECORDS):
         raise ValueError(f"DATA={data} {_NO_DATA_GIN}")
     if "config.gin" in names:
         raise ValueError(f"DATA={data} is the directory of a run. To start "
                          f"from its weights: --from={data}")
+    if kind := _shards(data, path, names):
+        return kind
     folders = [name for name in names
                if tf.io.gfile.isdir(os.path.join(path, name))]
     if not folders:
         _complain_of_loose(data, names)
     return "folder"
+
+
+def _shards(data, path, names):
+    """Which of SHARDS lie in a folder or its folders; None for none."""
+    if any(map(_SYNSET.fullmatch, names)):
+        raise ValueError(
+            f"DATA={data} has a tar file for each class. Prepare it, with the "
+            "classes that you want: tfvit prepare gin/data/class_tars.gin "
+            f"--gin_bindings=\"TARS = {data!r}\" --out=...")
+    # One level deeper: train/0000.parquet, or data/train-00000-of-00005.parquet.
+    inside = [name for folder in names
+              for name in files.named(os.path.join(path, folder), r"[^.].*")
+              ] if len(names) <= _MOST_SPLITS else []
+    suffixes = {os.path.splitext(name.lower())[1] for name in names + inside}
+    found = [kind for suffix, kind in SHARDS.items() if suffix in suffixes]
+    if suffixes & {*walking.SUFFIXES} and not any(
+            name.lower().endswith(tuple(SHARDS)) for name in names):
+        return None  # A folder of images, among whose classes an archive lies.
+    return found[0] if found else None
 
 
 def _complain_of_loose(data, names):

@@ -5,6 +5,8 @@ import subprocess
 
 import tensorflow as tf
 
+from tfvit.storage import ram
+
 _SHARE = 0.8  # Of it: the data, XLA and evaluation need some, too.
 
 
@@ -19,8 +21,8 @@ def available(strategy):
     if kinds == {"GPU"}:
         return _of_gpus()
     if kinds == {"CPU"}:
-        limits = [limit for limit in (_of_machine(), _of_group()) if limit]
-        return min(limits) // len(devices) if limits else None
+        limit = ram.free()
+        return limit and limit // len(devices)
     return None
 
 
@@ -63,35 +65,3 @@ def _of_gpus():
         return min(int(line) for line in said.split("\n") if line) * 2**20
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-
-
-def _of_machine(path="/proc/meminfo"):
-    """Available bytes of the machine; None where Linux does not say it."""
-    try:
-        found = dict(line.split(":", 1) for line in _read(path).splitlines())
-        return int(found["MemAvailable"].split()[0]) * 2**10
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def _of_group(root="/sys/fs/cgroup"):
-    """Bytes that a container's limit leaves; None where there is no limit."""
-    for folder, limit, used, cached in (
-            ("", "memory.max", "memory.current", "inactive_file"),
-            ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-             "total_inactive_file")):
-        try:
-            limit, used, stat = (
-                _read(os.path.join(root, folder, name))
-                for name in (limit, used, "memory.stat"))
-            # Cached files count as used, and go when memory is wanted.
-            free = int(dict(line.split() for line in stat.splitlines())[cached])
-            return max(int(limit) - int(used) + free, 0)
-        except (OSError, KeyError, ValueError):  # Also "max": no limit.
-            continue
-    return None
-
-
-def _read(path):
-    with open(path, encoding="utf-8") as f:
-        return f.read().strip()

@@ -126,6 +126,11 @@ class Plan:
                                                train / chosen.batch_size)
         yield "# The data."
         yield from self.data.lines
+        if wishes.sampler:
+            yield "sampling.sampled.base = @" + self.data.train
+            yield f"sampling.sampled.sampler = {wishes.sampler!r}"
+            yield ("experiment.Experiment.train_source = "
+                   "@sampling.sampled")
         yield f"NUM_CLASSES = {len(self.data.class_names)}"
         yield "\n# The model, and what it starts from."
         yield from self.start.lines

@@ -12,6 +12,7 @@ class Wishes:
       model, weights: see start.choose.
       epochs, batch_size, lr: see rules.settings.
       val_share: see dataset.read.
+      sampler: see data.datasets.sampling.sampled.
       image_size: pixels.
       seed: of everything random.
       linear_probe: whether only the head trains.
@@ -26,6 +27,7 @@ class Wishes:
     batch_size: int | None = None
     lr: float | None = None
     val_share: float | None = None
+    sampler: str | None = None
     image_size: int | None = None
     seed: int | None = None
     linear_probe: bool = False

@@ -48,6 +48,7 @@ class Trained:
       config: the gin config as text.
       precision: of the computations.
       tokenizer: of a LiT, one of data.tokenizers; else None.
+      evaluations: settings of its evaluators, see config.settings.
     """
     name: str
     model: tf_keras.Model
@@ -58,6 +59,7 @@ class Trained:
     config: str
     precision: str
     tokenizer: Callable | None = None
+    evaluations: tuple = ()
 
     def server(self, *, top_k=5, reuse="logits", **options):
         """A signatures.Server or lit_signatures.Server, which have options."""
@@ -141,7 +143,8 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
         step = 0
     common = {
         "name": os.path.basename(os.path.normpath(where)), "model": model,
-        "step": step, "config": config, "precision": exp.precision
+        "step": step, "config": config, "precision": exp.precision,
+        "evaluations": tuple(map(config_lib.settings, exp.evaluators.values())),
     }
     if isinstance(model, lit.LiT):
         evaluator = preprocessing.evaluator(exp, model)
@@ -176,7 +179,7 @@ def facts(exp, model, workdir):
         for op in ops:
             if decoding.op_name(op) == "decode":
                 known["upright"] = config_lib.settings(op).get("upright", False)
-        known["value_range"] = preprocessing.value_range([*ops, *exp.device_ops])
+        known["value_range"] = preprocessing.value_range(ops)
     return {name: value for name, value in known.items()
             if value not in (None, [])}
 

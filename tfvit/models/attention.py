@@ -21,21 +21,26 @@ def probe(model):
     Raises:
       ValueError: the model has no attention.
     """
-    encoder = blocks(model)
-    if not encoder:
-        raise ValueError(f"The model {model.name!r} has no attention.")
+    encoder = _encoder(model)
     inputs = tf_keras.Model(model.inputs, [block.input for block in encoder])
+    return lambda images: _weights(
+        encoder, tf.nest.flatten(inputs(images, training=False)))
 
-    def weights(images):
-        # float32 also where the model computes in bfloat16: outside of a
-        # layer's call Keras does not cast its kernels.
-        return [
-            block.attention.weights_over(tf.cast(block.norm_0(x), tf.float32))
-            for block, x in zip(encoder,
-                                tf.nest.flatten(inputs(images, training=False)))
-        ]
 
-    return weights
+def _encoder(model):
+    if not (encoder := blocks(model)):
+        raise ValueError(f"The model {model.name!r} has no attention.")
+    return encoder
+
+
+def _weights(encoder, inputs):
+    """The weights of each block over its input [B, N, D]."""
+    # float32 also where the model computes in bfloat16: outside of a layer's
+    # call Keras does not cast its kernels.
+    return [
+        block.attention.weights_over(tf.cast(block.norm_0(x), tf.float32))
+        for block, x in zip(encoder, inputs)
+    ]
 
 
 def maps(model):
@@ -53,21 +58,45 @@ def maps(model):
 
     def compute(images):
         each = weights(images)
-        tokens = each[0].shape[-1]
-        joint = tf.eye(tokens)
-        for layer in each:
-            step = (tf.reduce_mean(layer, axis=1) + tf.eye(tokens)) / 2
-            joint = tf.matmul(step, tf.broadcast_to(joint, tf.shape(step)))
-        # [B, blocks, heads, h * w], [B, h * w]
+        # [B, blocks, heads, h * w]
         rows = tf.stack([_to_patches(x, h * w) for x in each], axis=1)
-        rollout = _to_patches(joint, h * w)
         return {
             "attention": tf.reshape(
                 rows, [-1, len(each), each[0].shape[1], h, w]),
-            "rollout": tf.reshape(rollout, [-1, h, w]),
+            "rollout": _rollout(each, h, w),
         }
 
     return compute
+
+
+def explained(model):
+    """Returns a function from images to what the model makes of them, and why.
+
+    The function takes images [B, H, W, c] and returns (the model's output,
+    `rollout` as of `maps`), in one pass.
+
+    Raises:
+      ValueError: the model has no attention.
+    """
+    encoder = _encoder(model)
+    both = tf_keras.Model(model.inputs, [
+        model.output, *(block.input for block in encoder)])
+
+    def compute(images):
+        output, *inputs = both(images, training=False)
+        return output, _rollout(_weights(encoder, inputs), *model.image_grid)
+
+    return compute
+
+
+def _rollout(each, h, w):
+    """Weights [B, heads, N, N] of each block -> float32 [B, h, w]."""
+    tokens = each[0].shape[-1]
+    joint = tf.eye(tokens)
+    for layer in each:
+        step = (tf.reduce_mean(layer, axis=1) + tf.eye(tokens)) / 2
+        joint = tf.matmul(step, tf.broadcast_to(joint, tf.shape(step)))
+    return tf.reshape(_to_patches(joint, h * w), [-1, h, w])
 
 
 def _to_patches(weights, patches):

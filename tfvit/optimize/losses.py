@@ -53,7 +53,8 @@ def contrastive_softmax(images, texts, *, own, temperature, bias,
 
     Args:
       images, texts: embeddings of the whole global batch, float32 [B, D].
-      own: numbers of the pairs to give losses of, int32 [b].
+      own: numbers of the pairs to give losses of, one after the other,
+        int32 [b].
       temperature: factor of the similarities, float32 [].
       bias: added to them, float32 []; changes nothing here.
       weights: 0 for pairs that are not there, else 1, float32 [B]; None for 1.
@@ -92,7 +93,9 @@ def contrastive_sigmoid(images, texts, *, own, temperature, bias, weights=None):
 
 
 def _similarities(rows, columns, own):
-    rows = tf.gather(tf.cast(rows, tf.float32), own)
+    # A slice, not a gather, whose gradient would scatter.
+    rows = tf.slice(tf.cast(rows, tf.float32), [own[0], 0],
+                    [own.shape[0], rows.shape[1]])
     return tf.matmul(rows, tf.cast(columns, tf.float32), transpose_b=True)
 
 

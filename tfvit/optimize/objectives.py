@@ -230,6 +230,7 @@ class Contrastive:
             if weights is None:
                 loss = tf.reduce_mean(values)
             else:
+                weights = tf.stop_gradient(weights)
                 share = tf.gather(weights, own) * num_replicas
                 loss = tf.math.divide_no_nan(tf.reduce_sum(values * share),
                                              tf.reduce_sum(weights))

@@ -23,10 +23,13 @@ class Optimizer(NamedTuple):
         zeros.
       update: (name, value, gradient, slots, *, lr, step) -> (new value, new
         slots), where step is the number of finished updates, float32.
+      elementwise: whether each number of a variable is updated by itself, so
+        that replicas can share out the work.
     """
     lr: Callable
     slots: Callable
     update: Callable
+    elementwise: bool = False
 
 
 def _decay(value, dtype):
@@ -57,7 +60,8 @@ def sgd(total_steps, *, lr, schedule, momentum=0.9, accumulator="bfloat16"):
         return value - lr * moment, {"momentum": tf.cast(moment, dtype)}
 
     return Optimizer(_bind("sgd", schedule, lr, total_steps),
-                     lambda shape: {"momentum": (shape, dtype)}, update)
+                     lambda shape: {"momentum": (shape, dtype)}, update,
+                     elementwise=True)
 
 
 def adamw(total_steps, *, lr, schedule, weight_decay, beta1=0.9, beta2=0.999,
@@ -100,7 +104,8 @@ def adamw(total_steps, *, lr, schedule, weight_decay, beta1=0.9, beta2=0.999,
         "first": (shape, dtype),
         "second": (shape, tf.float32)
     }
-    return Optimizer(_bind("adamw", schedule, lr, total_steps), slots, update)
+    return Optimizer(_bind("adamw", schedule, lr, total_steps), slots, update,
+                     elementwise=True)
 
 
 def adafactor(total_steps, *, lr, schedule, weight_decay, momentum=0.9,

@@ -6,6 +6,7 @@ Python needs `import tensorflow_text`; TensorFlow Serving has its ops.
 
 import tensorflow as tf
 
+from tfvit.serving import convert
 from tfvit.serving import formats
 from tfvit.serving import images as images_lib
 from tfvit.serving import reusable
@@ -63,6 +64,27 @@ class Server(reusable.Reusable):
                 for name, (function, specs) in images_lib.chosen(
                     found, self._only).items()}
 
+    def parts(self, probabilities=False):
+        """{"image", "text": convert.Part}, each -> embeddings of length 1.
+
+        Raises:
+          ValueError: probabilities are asked for.
+        """
+        if probabilities:
+            raise ValueError("--probabilities: the towers give embeddings. A "
+                             "SavedModel's signature zeroshot has them.")
+        images = tf.TensorSpec([None, *self.image_shape], tf.float32, "images")
+        tokens = tf.TensorSpec([None, self.tokenizer.max_len], tf.int32,
+                               "tokens")
+        return {name: convert.Part(
+            call=lambda inputs, embed=embed: {"embeddings": embed(inputs)},
+            owner=self, classes=False, spec=spec) for name, embed, spec in (
+                ("image", self._images, images), ("text", self._texts, tokens))}
+
+    def preprocess(self, images):
+        """See images.Reader."""
+        return self._read(images)
+
     def warmup_requests(self, size):
         """(signature, inputs) pairs that serve batches of `size` first."""
         requests = {
@@ -101,7 +123,3 @@ class Server(reusable.Reusable):
         return {"probabilities": images_lib.masked(probabilities,
                                                    found["error"]),
                 "error": found["error"]}
-
-    def preprocess(self, images):
-        """See images.Reader."""
-        return self._read(images)

@@ -75,13 +75,14 @@ def new_version(out, step, fill):
             tf.io.gfile.rmtree(folder)
 
 
-def write_file(data, *, server, kind, out, step, class_names, config, record):
-    """Writes OUT/KIND/VERSION/ with model.tflite or model.onnx.
+def write_files(parts, *, server, kind, out, step, class_names, config, record):
+    """Writes OUT/KIND/VERSION/ with model.tflite, or image.onnx and text.onnx.
 
-    Where a server would not look for versions of a SavedModel.
+    Where a server would not look for versions of a SavedModel. Beside text.* is
+    the vocabulary of its tokens.
 
     Args:
-      data: bytes of the file.
+      parts: {"model", or "image" and "text": bytes of the file}.
       server: what it was made of.
       kind: one of formats.FILES.
       out, step, class_names, config, record: see write.
@@ -90,19 +91,31 @@ def write_file(data, *, server, kind, out, step, class_names, config, record):
       The version's folder.
     """
     files = {
-        f"model.{kind.split('_')[0]}": data,
         "config.gin": config,
         "export.json": json.dumps({**record, **facts(server)}, indent=2),
-        "labels.txt": "".join(f"{name}\n" for name in class_names),
     }
+    for name, data in parts.items():
+        files[f"{name}.{kind.split('_')[0]}"] = data
+    if "text" in parts:
+        files[vocabulary_name(server.tokenizer)] = server.tokenizer.vocabulary
+    else:
+        files["labels.txt"] = "".join(f"{name}\n" for name in class_names)
+    return new_version(os.path.join(out, kind), step,
+                       lambda folder: write_all(folder, files))
 
-    def fill(folder):
-        for name, content in files.items():
-            mode = "wb" if isinstance(content, bytes) else "w"
-            with tf.io.gfile.GFile(os.path.join(folder, name), mode) as f:
-                f.write(content)
 
-    return new_version(os.path.join(out, kind), step, fill)
+def write_all(folder, files):
+    """Writes {name: bytes or text} into a folder that is there."""
+    for name, content in files.items():
+        mode = "wb" if isinstance(content, bytes) else "w"
+        with tf.io.gfile.GFile(os.path.join(folder, name), mode) as f:
+            f.write(content)
+
+
+def vocabulary_name(tokenizer):
+    """What the file of a tokenizer's vocabulary is called."""
+    return {"wordpiece": "vocab.txt",
+            "sentencepiece": "sentencepiece.model"}[tokenizer.kind]
 
 
 def facts(server):
@@ -143,12 +156,15 @@ def _version():
 @contextlib.contextmanager
 def _quiet():
     """TensorFlow logs every variable of every signature."""
-    verbosity = logging.get_verbosity()
+    logger = tf.get_logger()
+    verbosity, level = logging.get_verbosity(), logger.level
     logging.set_verbosity(logging.WARNING)
+    logger.setLevel("WARNING")
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        logger.setLevel(level)
 
 
 def _publish(folder, out, step):

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfvit.models import attention
+from tfvit.serving import convert
 from tfvit.serving import formats
 from tfvit.serving import images as images_lib
 from tfvit.serving import reusable
@@ -58,6 +59,7 @@ class Server(reusable.Reusable):
                 which])
         if self.has_attention:
             self._maps = attention.maps(model)
+            self._explained = lambda: attention.explained(model)
         if self.num_classes is None:
             return
         if len(class_names) != self.num_classes:
@@ -93,6 +95,37 @@ class Server(reusable.Reusable):
         return {name: make(function, spec)
                 for name, (function, spec) in images_lib.chosen(
                     found, usual).items()}
+
+    def parts(self, probabilities=False, rollout=False):
+        """{"model": convert.Part}, images -> logits, or else features.
+
+        Args:
+          probabilities: of the classes, too, beside the logits.
+          rollout: where the model looks, too: see models.attention.maps.
+
+        Raises:
+          ValueError: there are no classes to have probabilities.
+        """
+        classes = self.num_classes is not None
+        if probabilities and not classes:
+            raise ValueError("--probabilities: this model gives features, and "
+                             "has no classes.")
+
+        explained = self._explained() if rollout else None
+
+        def call(images):
+            if not classes:
+                return {"features": self._forward(images)[0]}
+            if rollout:
+                return dict(zip(("logits", "rollout"), explained(images)))
+            found = {"logits": self._forward(images)[1]}
+            if probabilities:
+                found["probabilities"] = self.link(found["logits"])
+            return found
+
+        return {"model": convert.Part(
+            call=call, owner=self, classes=classes, spec=tf.TensorSpec(
+                [None, *self.image_shape], tf.float32, "images"))}
 
     def warmup_requests(self, size):
         """(signature, inputs) pairs that serve batches of `size` first."""

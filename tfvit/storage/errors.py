@@ -8,9 +8,14 @@ import re
 
 import tensorflow as tf
 
+from tfvit.storage import paths
+
 # Whatever a machine has too little of is a tf.errors.ResourceExhaustedError.
 _FILES = [os.strerror(number) for number in (
     errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)]
+# What engine.compile_cache has TensorFlow keep.
+_COMPILED = re.compile(r"xla_compile_cache|serialized \w*Compilation|Serialized "
+                       r"(cache key|HLO) does not|found in serialized entry")
 # As the allocators of CPUs, GPUs and TPUs and XLA put it.
 _MEMORY = re.compile(r"\bOOM\b|\bmemory\b|allocat", re.IGNORECASE)
 # A graph that goes to other machines may be of more than they have.
@@ -50,6 +55,10 @@ def sentence(error: tf.errors.OpError) -> str:
                 f"operation {missing[1]}. Of a TPU slice's hosts, whose own "
                 "runtime reads the data, it is mostly TensorFlow Text that is "
                 "missing: tokenise beforehand, or train on a single TPU VM.")
+    if _COMPILED.search(text):
+        text += (f" {paths.cache()}/compiled, what XLA keeps for the next "
+                 "start, cannot be read or written: remove it, or set "
+                 "TFVIT_XLA_CACHE=0 in the environment.")
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
     kind = kind.removesuffix(" Error").lower()
     where = re.search(r"\[Op:(\w+)", error.message)

@@ -11,6 +11,7 @@ import glob
 import io
 import os
 import re
+import socket
 import tempfile
 
 import tensorflow as tf
@@ -85,7 +86,8 @@ def plain(path: str) -> Iterator[str]:
 def replacing(path: str, way_out: str = "") -> Iterator[io.BytesIO]:
     """What is written inside becomes the file, also in a bucket.
 
-    Folders of it are made. If something goes wrong inside, nothing is touched.
+    Folders of it are made. If something goes wrong inside, nothing is touched,
+    and no one ever reads half of it.
 
     Args:
       path: of the file.
@@ -99,8 +101,20 @@ def replacing(path: str, way_out: str = "") -> Iterator[io.BytesIO]:
     path = os.path.expanduser(path)
     with errors.writing(path, way_out):
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-        with tf.io.gfile.GFile(path, "wb") as f:
-            f.write(buffer.getvalue())
+        # Beside it first. Not of a link, or of what is no file: /dev/stdout.
+        beside = "://" in path or not os.path.lexists(path) or (
+            os.path.isfile(path) and not os.path.islink(path))
+        written = (f"{path}.{socket.gethostname()}-{os.getpid()}" if beside else
+                   path)
+        try:
+            with tf.io.gfile.GFile(written, "wb") as f:
+                f.write(buffer.getvalue())
+            if beside:
+                tf.io.gfile.rename(written, path, overwrite=True)
+        except BaseException:
+            if beside and tf.io.gfile.exists(written):
+                tf.io.gfile.remove(written)
+            raise
 
 
 def _bring(there, here):

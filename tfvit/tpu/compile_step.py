@@ -25,6 +25,7 @@ for name, value in {
         "TPU_MIN_LOG_LEVEL": "3", "TF_CPP_MIN_LOG_LEVEL": "3"}.items():
     os.environ.setdefault(name, value)
 
+import jax  # noqa: F401
 from jax._src.interpreters import mlir
 from jax._src.lib import _jax
 from jax._src.lib import xla_client

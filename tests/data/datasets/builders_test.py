@@ -1,16 +1,25 @@
+import functools
+import importlib
 import types
 import urllib.error
 
 import pytest
 
+from tests.data.datasets import fake_tfds
 from tfvit.data.datasets import builders
 from tfvit.data.datasets import sources
 
 
-def fake_builder(download_and_prepare):
+@pytest.fixture(name="fake_builder")
+def fixture_fake_builder(tmp_path):
+    return functools.partial(_fake_builder, tmp_path)
+
+
+def _fake_builder(folder, download_and_prepare):
     """What builders.prepare uses of a TFDS builder."""
     return types.SimpleNamespace(name="pets",
-                                 data_dir="/data/pets/1.0.0",
+                                 data_dir=f"{folder}/data/pets/1.0.0",
+                                 is_prepared=lambda: False,
                                  MANUAL_DOWNLOAD_INSTRUCTIONS=None,
                                  url_infos={"https://example.org/pets.tar": 0},
                                  download_and_prepare=download_and_prepare)
@@ -25,7 +34,8 @@ def answer(monkeypatch, error):
     monkeypatch.setattr(builders.urllib.request, "urlopen", urlopen)
 
 
-def test_without_network_nothing_is_tried_and_the_way_out_is_named(monkeypatch):
+def test_without_network_nothing_is_tried_and_the_way_out_is_named(
+        monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.URLError("no such host"))
     prepared = []
     builder = fake_builder(lambda **kwargs: prepared.append(kwargs))
@@ -36,7 +46,7 @@ def test_without_network_nothing_is_tried_and_the_way_out_is_named(monkeypatch):
     assert not prepared
 
 
-def test_a_server_that_refuses_is_left_to_tfds(monkeypatch):
+def test_a_server_that_refuses_is_left_to_tfds(monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
     prepared = []
     builder = fake_builder(lambda **kwargs: prepared.append(kwargs))
@@ -44,7 +54,7 @@ def test_a_server_that_refuses_is_left_to_tfds(monkeypatch):
     assert prepared == [{"download_config": "how"}]
 
 
-def test_only_the_first_line_of_a_failure_is_told(monkeypatch):
+def test_only_the_first_line_of_a_failure_is_told(monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
 
     def fail(**unused_kwargs):
@@ -55,7 +65,7 @@ def test_only_the_first_line_of_a_failure_is_told(monkeypatch):
     assert "Pages" not in str(caught.value)
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch, fake_builder):
     answer(monkeypatch, urllib.error.HTTPError("", 405, "", None, None))
 
     def fail(**unused_kwargs):
@@ -73,3 +83,17 @@ def test_a_folder_in_which_tfds_finds_nothing_is_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
     builders.check_folder(None)
     builders.check_folder("gs://bucket/data (1)")
+
+
+def test_the_public_bucket_is_read_where_it_has_the_dataset(tmp_path,
+                                                             monkeypatch):
+    utils = importlib.import_module("tensorflow_datasets.core.utils.gcs_utils")
+    monkeypatch.setattr(utils, "GCS_ROOT_DIR", str(tmp_path))
+    monkeypatch.setattr(utils, "_is_gcs_disabled", False)
+    fake_tfds.write_cifar10(tmp_path / "datasets", 5, 3)
+    source = sources.tfds(name="cifar10", split="train", try_gcs=True,
+                          download=False)
+    assert source.num_examples == 5
+    with pytest.raises(ValueError, match="try_gcs = True .* leave one out"):
+        sources.tfds(name="cifar10", split="train", try_gcs=True,
+                     data_dir=str(tmp_path))

@@ -104,7 +104,7 @@ def test_probabilities_of_other_classes_are_an_error():
 
 
 def test_a_source_too_small_for_the_workers_is_an_error():
-    read = mixed([1, 9], numbered(1), numbered(9))
+    read = mixed([1, 9], streamed(1), numbered(9))
     with pytest.raises(ValueError, match="1 examples is too small for 2"):
         read.examples(shard_index=1, num_shards=2)
 
@@ -132,6 +132,36 @@ def test_in_memory_shuffles_a_stream_wholly():
     assert max(pixels(kept.examples(seed=0))[:10]) > 20
     assert pixels(kept.examples(seed=0, skip=45)) == pixels(
         kept.examples(seed=0))[45:]
+
+
+def encoded(tmp_path, sides):
+    for i, side in enumerate(sides):
+        path = tmp_path / "train" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_png(
+            np.full((side, side, 3), i, np.uint8)).numpy())
+    return functools.partial(sources.folder, path=str(tmp_path), split="train")
+
+
+def test_in_memory_decodes_once(tmp_path):
+    kept = combine.in_memory(source=encoded(tmp_path, [2] * 6), decoded=True)
+    for example in kept.examples(seed=1):
+        number = int(example["name"].numpy()[-5:-4])
+        np.testing.assert_array_equal(example["image"],
+                                      np.full((2, 2, 3), number, np.uint8))
+
+
+def test_in_memory_says_how_much_it_would_take(tmp_path):
+    make = encoded(tmp_path, [64] * 2)
+    with pytest.raises(ValueError, match="2 images take about 2.29e-05 GiB "
+                       "decoded, more than combine.in_memory.budget = 1e-05"):
+        combine.in_memory(source=make, decoded=True, budget=1e-5)
+    combine.in_memory(source=make, budget=1e-5)  # Their files are smaller.
+
+
+def test_in_memory_decodes_no_images_of_several_sizes(tmp_path):
+    with pytest.raises(ValueError, match="not decoded ones of several"):
+        combine.in_memory(source=encoded(tmp_path, [2, 3]), decoded=True)
 
 
 def test_in_memory_refuses_arrays_of_several_sizes():

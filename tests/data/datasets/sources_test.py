@@ -1,4 +1,5 @@
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -151,9 +152,10 @@ def test_op_determinism_lets_the_pipeline_use_all_cores(kind, skip_corrupt,
         for node in function.node_def
     }
     # A single other op with state, such as PyFunc or TensorDataset, and
-    # TensorFlow makes every parallel map before it sequential.
+    # TensorFlow makes every parallel map before it sequential. Before
+    # TFRecordDatasetV2 there is none: files are opened one after the other.
     harmless = {"Assert", "PrintV2", "RangeDataset", "TFRecordDataset",
-                "TensorSliceDataset"}  # yapf: disable
+                "TFRecordDatasetV2", "TensorSliceDataset"}  # yapf: disable
     stateful = {
         name for name in inside if (op := op_def_registry.get(name)) and
         op.is_stateful and not name.startswith("_")
@@ -171,10 +173,10 @@ def test_tfds_gives_encoded_images_with_labels_names_and_slices(cifar10):
     pixels, labels = written["train"]
     # Examples of several files take turns.
     unseen = {image.tobytes(): label for image, label in zip(pixels, labels)}
-    for number, example in enumerate(source.examples()):
+    for example in source.examples():
         assert example["image"].dtype == tf.string
-        assert example["name"].numpy().decode() == (
-            f"cifar10 train[:50%], part 0 of 1, example {number}")
+        name = example["name"].numpy().decode()
+        assert re.search(r"/cifar10-train.tfrecord-0000\d-of-00003:\d+$", name)
         image = tf.io.decode_png(example["image"]).numpy()
         assert unseen.pop(image.tobytes()) == example["label"].numpy()
 

@@ -1,5 +1,5 @@
-"""What can be missing of a dataset of TFDS, told in a sentence each."""
-from collections.abc import Sequence
+"""What lies in the files of a dataset of TFDS, and what can be missing."""
+from collections.abc import Callable, Sequence
 import contextlib
 import difflib
 import re
@@ -9,14 +9,21 @@ import urllib.request
 from absl import logging
 import tensorflow as tf
 
+from tfvit.data.datasets import array_records
+from tfvit.data.datasets import files as files_lib
+from tfvit.data.datasets import turns
 from tfvit.storage import files
 
 # Seconds. TFDS itself retries for minutes and logs every attempt.
 _PATIENCE = 10
 
 
-def check_folder(data_dir: str | None):
+def check_folder(data_dir: str | None, try_gcs: bool = False):
     """Raises ValueError for a folder in which TFDS would find nothing."""
+    if data_dir and try_gcs:
+        raise ValueError(
+            f"sources.tfds.try_gcs = True reads gs://tfds-data instead of "
+            f"sources.tfds.data_dir = {data_dir!r} (DATA_DIR): leave one out.")
     if data_dir and re.search(files.SIGNS, str(data_dir)):
         raise ValueError(
             f"sources.tfds.data_dir = {data_dir!r}: TensorFlow Datasets takes "
@@ -51,10 +58,14 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
             f"Then set sources.tfds.manual_dir (MANUAL_DIR, now {manual_dir}) "
             "to their folder.")
     try:
-        if not by_hand:
-            _check_network(builder.url_infos)
-        logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
-        builder.download_and_prepare(download_config=config)
+        with turns.turn(builder.data_dir, builder.is_prepared):
+            if builder.is_prepared():  # By who came first.
+                builder.info.read_from_directory(builder.data_dir)
+                return
+            if not by_hand:
+                _check_network(builder.url_infos)
+            logging.info("Preparing %s in %s.", builder.name, builder.data_dir)
+            builder.download_and_prepare(download_config=config)
     except ImportError as error:
         raise ValueError(f"{missing}, and preparing it needs another package "
                          f"({error}): pip install {error.name}") from error
@@ -65,6 +76,52 @@ def prepare(builder, download: bool, *, manual_dir: str | None, config):
         raise ValueError(
             f"{missing} and cannot be prepared ({type(error).__name__}: "
             f"{reason}): {elsewhere}") from error
+
+
+def read(builder, split: str, parse: Callable, class_names: Sequence[str],
+         shuffle_buffer: int):
+    """A source of the records of a split, by what its files can do.
+
+    Args:
+      builder: a tfds.core.DatasetBuilder that is prepared.
+      split: of it.
+      parse: (name, record), string [] each -> example.
+      class_names: see source.Indexed.
+      shuffle_buffer: see files.Files.
+
+    Raises:
+      ValueError: the files are of another format than the two.
+    """
+    parts = builder.info.splits[split].file_instructions
+    names = [str(part.filename) for part in parts]
+    kind = builder.info.file_format.value
+    if kind == "array_record":
+        found = array_records.ArrayRecords(
+            files=names, begins=[part.skip for part in parts],
+            sizes=[part.take for part in parts],
+            parse=lambda record, name: parse(name, record),
+            class_names=class_names)
+        found.splits = tuple(builder.info.splits)
+        return found
+    if kind != "tfrecord":
+        raise ValueError(
+            f"TFDS dataset {builder.name!r} in {builder.data_dir} has files of "
+            f"the format {kind}; tfrecord and array_record are read. Prepare it "
+            f"anew: tfds build {builder.name} --file_format=array_record")
+    with tf.device("CPU:0"):
+        files = tf.constant(names)
+        skips = tf.constant([part.skip for part in parts], tf.int64)
+
+    def records(file, skip):
+        skip += skips[file]
+        return tf.data.TFRecordDataset(files[file]).skip(skip).enumerate(
+            skip).map(lambda row, record: (tf.strings.join(
+                [files[file], ":", tf.strings.as_string(row)]), record))
+
+    return files_lib.Files(class_names=class_names,
+                           counts=[part.take for part in parts], read=records,
+                           parse=parse, shuffle_buffer=shuffle_buffer,
+                           splits=tuple(builder.info.splits))
 
 
 def unknown(name: str, error: Exception, known: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ Their sources have no class names; an example's label is its captions, string
 [K]. TFDS has some, too: sources.tfds with target=targets.captions.
 """
 from collections.abc import Callable, Sequence
-import os
 
 from absl import logging
 import numpy as np
@@ -24,7 +23,8 @@ def table(*,
           image_column: str = "image",
           caption_column: str = "caption",
           split_column: str = "split",
-          delimiter: str | None = None) -> source_lib.Indexed:
+          delimiter: str | None = None,
+          unreachable: str = "stop") -> source_lib.Indexed:
     """Reads images and captions that a file lists.
 
     In a .csv or .tsv file, whose first line names the columns, every line has
@@ -42,6 +42,7 @@ def table(*,
       caption_column: what holds the caption.
       split_column: what holds the split.
       delimiter: between values; None for a tab in .tsv, a comma in .csv.
+      unreachable: see sources.manifest.
 
     Raises:
       ValueError: the file cannot be read, lacks a column, has an image without
@@ -73,12 +74,14 @@ def table(*,
     for row in manifests.select(path, rows, split, root, split_column,
                                 "captions.table", notes):
         image, texts = row[1], row[-1]
-        image = first.setdefault(
-            paths.identity(os.path.join(root, image)), image)
-        by_image.setdefault(image, []).extend(texts)
-    images = sorted(by_image) if split else list(by_image)
-    files = [os.path.join(root, image) for image in images]
-    manifests.check_files(path, files, "captions.table", "file")
+        key = first.setdefault(
+            paths.identity(manifests.place(root, image)), (row[0], image))
+        by_image.setdefault(key, []).extend(texts)
+    # By name where there are splits; else as they are listed.
+    images = sorted(by_image, key=lambda key: key[1]) if split else list(
+        by_image)
+    images, files = manifests.locate(path, images, root, "captions.table",
+                                     "file", unreachable, notes)
     logging.info("%s of %s: %d images with %d captions.", split or "All", path,
                  len(files), sum(len(by_image[image]) for image in images))
     for note in notes:

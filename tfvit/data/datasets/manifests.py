@@ -10,6 +10,7 @@ import os
 from absl import logging
 import tensorflow as tf
 
+from tfvit.data.datasets import downloads
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import tables
 from tfvit.data.datasets import walking
@@ -18,12 +19,13 @@ from tfvit.storage import paths
 
 def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
          root: str | None, columns: tuple[str, str, str],
-         delimiter: str | None) -> tuple[list[str], list[str], list[int],
+         delimiter: str | None, unreachable: str) -> tuple[list[str], list[str], list[int],
                                          list[str]]:
     """Lists class names, image files and their labels; see sources.manifest.
 
     Args:
       columns: names of the columns of the image, the label and the split.
+      unreachable: see downloads.bring.
 
     Returns:
       And sentences on what was left out or is doubtful.
@@ -47,8 +49,8 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
     root = root_of(path, root)
     rows = select(path, rows, split, root, columns[2], "sources.manifest",
                   notes)
-    files = [os.path.join(root, image) for _, image, _, _ in rows]
-    check_files(path, files, "sources.manifest", "manifest")
+    rows, files = locate(path, rows, root, "sources.manifest", "manifest",
+                         unreachable, notes)
     logging.info("%s of %s: %d images of %d classes.", split or "All", path,
                  len(rows), len(class_names))
     for note in notes:
@@ -67,24 +69,47 @@ def splits(path: str, column: str, delimiter: str | None) -> list[str]:
                    if row.get(column) not in (None, "")})
 
 
-def check_files(path: str, files: Sequence[str], user: str, what: str) -> None:
-    """Checks that a table's files can be images, and that the first is there.
+def locate(path: str, rows: Sequence[tuple], root: str, user: str, what: str,
+           unreachable: str, notes: list[str]) -> tuple[list, list[str]]:
+    """The rows whose images are there, and the files of these.
+
+    Images behind https:// are fetched; those of buckets are read there.
 
     Args:
       path: of the table.
-      files: that it lists.
-      user: function whose `root` they start at, for errors.
+      rows: of (line, image, ...).
+      root: see root_of.
+      user: function whose `root` it is, for errors.
       what: to call the table there.
+      unreachable: see downloads.bring.
+      notes: what is left out is added to it.
 
     Raises:
       ValueError: they are of formats that are not read, or not there.
     """
+    files = [place(root, row[1]) for row in rows]
+    web = [i for i, file in enumerate(files) if file.startswith(downloads.WEB)]
+    if web:
+        found, said = downloads.bring(
+            path, [rows[i][0] for i in web], [files[i] for i in web],
+            unreachable=unreachable, user=user)
+        notes += said
+        for i, file in zip(web, found):
+            files[i] = file
+        rows = [row for row, file in zip(rows, files) if file]
+        files = [file for file in files if file]
     if problem := walking.left_out(files):
         raise ValueError(f"{path} lists {problem}")
     if not tf.io.gfile.exists(files[0]):
         raise ValueError(
             f"{path} lists {files[0]}, which is not there. Relative names "
             f"start at {user}.root, or else where the {what} lies.")
+    return rows, files
+
+
+def place(root: str, image: str) -> str:
+    """Where an image of a table lies: below root, or at a URL of its own."""
+    return image if "://" in image else os.path.join(root, image)
 
 
 def root_of(path: str, root: str | None) -> str:
@@ -195,7 +220,7 @@ def _images(path, rows, root, notes):
     images = {}
     for row in rows:
         if (image := row[1]) not in images:
-            images[image] = paths.identity(os.path.join(root, image))
+            images[image] = paths.identity(place(root, image))
     names = {}
     for image, key in images.items():
         names[key] = min(image, names.get(key, image))

@@ -5,17 +5,16 @@ import os
 import re
 
 from absl import logging
+import numpy as np
 import tensorflow as tf
 
+from tfvit.data.datasets import spans
+from tfvit.data.preparation import index
 from tfvit.storage import files as files_lib
 
 _SHARD = re.compile(r"(?P<stem>.*-)(?P<index>\d+)-of-(?P<count>\d+)"
                     r"(?P<suffix>[^/]*)")
-# Up to so many bytes the records are counted although their number is said: it
-# takes less than a second.
-_COUNTED = 2**28
-# As TFDS: so many files are open, and give so many records in turn.
-_CYCLE, _BLOCK = 16, 16
+_BUFFER = 2**18  # Bytes.
 
 
 def find(pattern: str, num_bytes: int | None) -> list[str]:
@@ -55,9 +54,9 @@ def find(pattern: str, num_bytes: int | None) -> list[str]:
         if missing:
             raise ValueError(
                 f"{knob} lacks {len(missing)} of {count} files, such as "
-                f"{missing[0]}: copy them, or let the same command of "
-                "tools.to_tfrecords write the rest.")
-    size = _size(files)
+                f"{missing[0]}: copy them, or write them anew: tfvit "
+                "prepare.")
+    size = sum(tf.io.gfile.stat(file).length for file in files)
     if num_bytes is not None and size != num_bytes:
         raise ValueError(
             f"The files of {knob} have {size:,} bytes, not the "
@@ -66,60 +65,85 @@ def find(pattern: str, num_bytes: int | None) -> list[str]:
     return files
 
 
-def _size(files):
-    return sum(tf.io.gfile.stat(file).length for file in files)
+def lengths(files: Sequence[str], pattern: str) -> dict[str, np.ndarray]:
+    """{"shard": file, "length": bytes} of each record, int32 and int64 [N].
+
+    All files are looked at once, which is kept in $TFVIT_CACHE/indices.
+
+    Raises:
+      ValueError: one of them is damaged.
+    """
+    return spans.kept(files, "tfrecord", _lengths, pattern)
 
 
-def check_count(files: Sequence[str], pattern: str, num_examples: int) -> None:
-    """Raises ValueError unless the files, if small, hold so many records."""
-    if _size(files) > _COUNTED:
-        return
-    try:
-        total = int(tf.data.TFRecordDataset(files).reduce(
-            0, lambda seen, _: seen + 1))
-    except tf.errors.OpError as error:
-        raise ValueError(f"Cannot read {pattern}: {error.message}") from error
-    if total != num_examples:
+def _lengths(file):
+    """The bytes of each record of a file; reads their headers alone."""
+    found, at = [], 0
+    with spans.Reader(file) as opened:
+        while at < opened.size:
+            header = opened.read(at, 12)
+            length = int.from_bytes(header[:8], "little")
+            at += length + index.FRAME
+            if len(header) < 12 or at > opened.size:
+                raise ValueError(
+                    f"Cannot read {file}: after {len(found)} records it is cut "
+                    "short, or no TFRecord file. Copy it anew.")
+            found.append(length)
+    return {"length": np.array(found, np.int64)}
+
+
+def check_count(found: int, pattern: str, num_examples: int) -> None:
+    """Raises ValueError unless the files hold so many records."""
+    if found != num_examples:
         raise ValueError(
-            f"The files {pattern} hold {total} records, not the "
+            f"The files {pattern} hold {found} records, not the "
             f"sources.tfrecords.num_examples = {num_examples}: set it right "
             "(None counts them), or copy the files anew.")
 
 
-def spans(dataset: tf.data.Dataset, num_examples: int) -> tuple[Callable,
-                                                                Callable]:
-    """(read, shard_size) of a source.Streamed, whose shards are spans."""
+def reader(files: Sequence[str], table: dict[str, np.ndarray]) -> tuple[
+        list[int], Callable]:
+    """(records of each file, what files.Files reads them by).
 
-    def span(index, count):
-        size, rest = divmod(num_examples, count)
-        return index * size + min(index, rest), size + (index < rest)
+    Elements are pairs of a name and a record, string [] each.
+    """
+    counts = np.bincount(table["shard"], minlength=len(files))
+    begins = np.cumsum(counts) - counts
+    ends = np.cumsum(table["length"] + index.FRAME)
+    offsets = np.concatenate([[0], ends])
+    # Of all files together -> of each one.
+    offsets = offsets[:-1] - np.repeat(offsets[begins], counts)
+    with tf.device("CPU:0"):
+        names, begins = tf.constant(files), tf.constant(begins)
+        offsets = tf.constant(np.append(offsets, 0))
 
-    def read(index, count):
-        begin, size = span(index, count)
-        part = dataset.skip(begin).take(size)
-        return part.apply(tf.data.experimental.assert_cardinality(size))
+    def read(file, skip):
+        records = tf.data.experimental.from_variant(
+            tf.raw_ops.TFRecordDatasetV2(
+                filenames=[names[file]], compression_type="",
+                buffer_size=tf.constant(_BUFFER, tf.int64),
+                byte_offsets=[offsets[begins[file] + skip]]),
+            tf.TensorSpec([], tf.string))
+        return records.enumerate(skip).map(lambda row, record: (
+            tf.strings.join([names[file], ":", tf.strings.as_string(row)]),
+            record))
 
-    return read, lambda *shard: span(*shard)[1]
+    return counts.tolist(), read
 
 
-def examples(files: Sequence[str], *, image_key: str, label_key: str,
-             label_offset: int, num_classes: int) -> tf.data.Dataset:
-    """Reads all records, from several files in turn, in a fixed order.
+def parser(*, image_key: str, label_key: str, label_offset: int,
+           num_classes: int) -> Callable:
+    """From a name and a record to an example.
 
-    Iterating raises tf.errors.InvalidArgumentError where a label plus
-    label_offset is not in 0 ... num_classes - 1.
+    Raises tf.errors.InvalidArgumentError where a label plus label_offset is not
+    in 0 ... num_classes - 1.
     """
     features = {
         image_key: tf.io.FixedLenFeature([], tf.string),
         label_key: tf.io.FixedLenFeature([], tf.int64)
     }
 
-    def read(file):
-        numbered = tf.data.TFRecordDataset(file).enumerate()
-        return numbered.map(lambda index, record: (file, index, record))
-
-    def parse(file, index, record):
-        name = tf.strings.join([file, ":", tf.strings.as_string(index)])
+    def parse(name, record):
         example = tf.io.parse_single_example(record, features)
         label = example[label_key] + label_offset
         tf.debugging.Assert((label >= 0) & (label < num_classes), [
@@ -128,15 +152,11 @@ def examples(files: Sequence[str], *, image_key: str, label_key: str,
         ])
         return {"image": example[image_key], "label": label, "name": name}
 
-    # A fixed cycle: tf.data's own is one for the machine's number of cores, and
-    # workers that differ in it would not share the same sequence of examples.
-    return tf.data.Dataset.from_tensor_slices(files).interleave(
-        read, cycle_length=_CYCLE, block_length=_BLOCK,
-        num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).map(parse)
+    return parse
 
 
-def count(dataset: tf.data.Dataset, pattern: str) -> int:
-    """Reads all examples once, which checks them, and counts them.
+def check(dataset: tf.data.Dataset, pattern: str) -> None:
+    """Reads all examples once, which checks them.
 
     Raises:
       ValueError: there are none, or one is wrong.
@@ -149,5 +169,4 @@ def count(dataset: tf.data.Dataset, pattern: str) -> int:
         raise ValueError(f"The files {pattern} hold no records.")
     logging.info(
         "%s: %d examples. Set sources.tfrecords.num_examples to that "
-        "to start without counting.", pattern, total)
-    return total
+        "to start without reading all of them.", pattern, total)

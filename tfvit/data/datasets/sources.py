@@ -7,6 +7,7 @@ import tensorflow_datasets
 
 from tfvit.data.datasets import builders
 from tfvit.data.datasets import digits as digits_lib
+from tfvit.data.datasets import files as files_lib
 from tfvit.data.datasets import listing
 from tfvit.data.datasets import manifests
 from tfvit.data.datasets import records
@@ -21,12 +22,16 @@ def tfds(*,
          data_dir: str | None = None,
          manual_dir: str | None = None,
          download: bool = True,
+         try_gcs: bool = False,
          shuffle_buffer: int = 50_000,
          image_key: str = "image",
          image_op: Callable | None = None,
          label_key: str = "label",
-         target: Callable | None = None) -> source.Streamed:
+         target: Callable | None = None) -> source.Epochs:
     """Reads a dataset of TensorFlow Datasets, preparing it first if needed.
+
+    What was prepared as array_record is read in any order (shuffle_buffer then
+    means nothing), as tfrecord file by file, see files.Files.
 
     Args:
       name: dataset, with config and version where wanted.
@@ -34,6 +39,8 @@ def tfds(*,
       data_dir: where datasets lie; None for ~/tensorflow_datasets.
       manual_dir: where files lie that must be downloaded by hand.
       download: whether to download and prepare a dataset that is not there.
+      try_gcs: read it from TFDS's public bucket, gs://tfds-data, where it is
+        there and data_dir is None, instead of preparing it.
       shuffle_buffer: encoded examples to shuffle among; 50,000 is
         vision_transformer's. TFDS shuffles large datasets on disk, too.
       image_key: feature that holds the image.
@@ -46,9 +53,10 @@ def tfds(*,
         prepared; says how to get it.
     """
     data_dir, manual_dir = paths.home(data_dir), paths.home(manual_dir)
-    builders.check_folder(data_dir)
+    builders.check_folder(data_dir, try_gcs)
     try:
-        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir,
+                                              try_gcs=try_gcs)
     except (AssertionError, ValueError) as error:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
         raise ValueError(builders.unknown(name, error, known)) from None
@@ -61,39 +69,19 @@ def tfds(*,
     wanted = target(builder.info.features) if target else targets.class_label(
         label_key, builders.class_names(builder, image_key, label_key))
     builders.check_split(builder, split)
-    decoders = tensorflow_datasets.decode.PartialDecoding(
+    decoding = tensorflow_datasets.decode.PartialDecoding(
         {**wanted.features, image_key: True},
         {image_key: tensorflow_datasets.decode.SkipDecoding()})
-    # Not add_tfds_id: op determinism then runs the whole pipeline on one core.
-    config = tensorflow_datasets.ReadConfig(skip_prefetch=True,
-                                            try_autocache=False)
+    features = decoding.extract_features(builder.info.features)
 
-    def part(index, count):
-        return tensorflow_datasets.even_splits(split, count)[index]
+    def example(name, record):
+        found = features.deserialize_example(record, decoders=decoding.decoders)
+        image = found[image_key]
+        return {"image": image_op(image) if image_op else image,
+                "label": wanted.label(found), "name": name}
 
-    def size(index, count):
-        return builder.info.splits[part(index, count)].num_examples
-
-    def read(index, count):
-        place = f"{name} {split}, part {index} of {count}, example "
-
-        def example(number, features):
-            image = features[image_key]
-            return {
-                "image": image_op(image) if image_op else image,
-                "label": wanted.label(features),
-                "name": place + tf.strings.as_string(number)
-            }
-
-        return builder.as_dataset(split=part(index, count),
-                                  decoders=decoders,
-                                  read_config=config).enumerate().map(example)
-
-    return source.Streamed(class_names=wanted.class_names,
-                           read=read,
-                           shard_size=size,
-                           shuffle_buffer=shuffle_buffer,
-                           splits=list(builder.info.splits))
+    return builders.read(builder, split, example, wanted.class_names,
+                         shuffle_buffer)
 
 
 def folder(*, path: str, split: str,
@@ -129,7 +117,8 @@ def manifest(*,
              image_column: str = "image",
              label_column: str = "label",
              split_column: str = "split",
-             delimiter: str | None = None) -> source.Indexed:
+             delimiter: str | None = None,
+             unreachable: str = "stop") -> source.Indexed:
     """Reads image files that a table lists, with the names of their classes.
 
     The table is CSV with a header, or JSONL: an object a line, whose labels may
@@ -147,6 +136,8 @@ def manifest(*,
         folder of the table.
       image_column, label_column, split_column: names of the columns.
       delimiter: of the values; None for a tab in .tsv, a comma in .csv.
+      unreachable: images behind https:// are fetched first, to $TFVIT_CACHE;
+        "leave_out" those that cannot be, or "stop".
 
     Raises:
       ValueError: with the line, for what is no such table, for a label that
@@ -159,7 +150,8 @@ def manifest(*,
                                   root=root,
                                   columns=(image_column, label_column,
                                            split_column),
-                                  delimiter=delimiter))
+                                  delimiter=delimiter,
+                                  unreachable=unreachable))
 
 
 def tfrecords(*,
@@ -171,8 +163,10 @@ def tfrecords(*,
               label_offset: int = 0,
               num_examples: int | None = None,
               num_bytes: int | None = None,
-              shuffle_buffer: int = 50_000) -> source.Streamed:
-    """Reads TFRecord files of tf.train.Example.
+              shuffle_buffer: int = 50_000) -> files_lib.Files:
+    """Reads TFRecord files of tf.train.Example, file by file, see files.Files.
+
+    Where their records lie is found out once, and kept in $TFVIT_CACHE.
 
     Args:
       pattern: of file names, such as "gs://bucket/train-*". A file or folder
@@ -183,10 +177,10 @@ def tfrecords(*,
       image_key: feature that holds the bytes of an image file.
       label_key: feature that holds an int64.
       label_offset: added to it; -1 for files that count classes from 1.
-      num_examples: how many there are; None reads all files once to count and
-        to check their labels. A number is held against what small files hold.
-      num_bytes: size of all files together, as tools.to_tfrecords notes it, to
-        notice one that was cut short; None not to check.
+      num_examples: how many there are, which is checked; None reads all once to
+        check their labels, too.
+      num_bytes: size of all files together, to notice one that was cut short;
+        None not to check.
       shuffle_buffer: encoded examples to shuffle among.
 
     Raises:
@@ -200,20 +194,19 @@ def tfrecords(*,
                          "sources.tfrecords.class_names_file.")
     if class_names is None:
         class_names = _lines(class_names_file)
-    examples = records.examples(files,
-                                image_key=image_key,
-                                label_key=label_key,
-                                label_offset=label_offset,
-                                num_classes=len(class_names))
+    table = records.lengths(files, pattern)
+    counts, read = records.reader(files, table)
+    found = files_lib.Files(
+        class_names=class_names, counts=counts, read=read,
+        parse=records.parser(image_key=image_key, label_key=label_key,
+                             label_offset=label_offset,
+                             num_classes=len(class_names)),
+        shuffle_buffer=shuffle_buffer)
     if num_examples is None:
-        num_examples = records.count(examples, pattern)
+        records.check(found.examples(), pattern)
     else:
-        records.check_count(files, pattern, num_examples)
-    read, shard_size = records.spans(examples, num_examples)
-    return source.Streamed(class_names=class_names,
-                           read=read,
-                           shard_size=shard_size,
-                           shuffle_buffer=shuffle_buffer)
+        records.check_count(sum(counts), pattern, num_examples)
+    return found
 
 
 def digits(*, split: str, test_fraction: float = 0.2) -> source.Indexed:

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from tfvit.data.images import batchwise
 from tfvit.data.images import ops as ops_lib
 from tfvit.storage import errors
 
@@ -46,7 +47,7 @@ def decode(records: tf.data.Dataset,
 
     def good(number, record):
         seed = fold_in(seeds, number)
-        image = _apply(ops, record["image"], seed)
+        image = _to_fixed_size(ops, record["image"], seed)
         if image.dtype != tf.uint8 or not keep_uint8:
             image = tf.cast(image, tf.float32)
         # Of its own: no op has this number.
@@ -89,10 +90,27 @@ def decode(records: tf.data.Dataset,
     return records.interleave(one, **in_order).map(report)
 
 
-def on_device(ops: Sequence[Callable], images) -> tf.Tensor:
-    """Applies ops that are not random; returns float32, as models take it."""
-    for op in ops:
-        images = op(images)
+def on_device(ops: Sequence[Callable], images, *, seed: int = 0,
+              first=0) -> tf.Tensor:
+    """Applies ops to images [b, H, W, c]; returns float32, as models take it.
+
+    Args:
+      ops: of images.ops; random ones must be `also_of_batches`.
+      images: uint8 or float32.
+      seed: of the random ones.
+      first: number of the first image of the batch, of all of the run.
+    """
+    if any(map(is_random, ops)):
+        numbers = first + tf.range(images.shape[0], dtype=tf.int64)
+        seeds = batchwise.seeds(seed, numbers)
+    for position, op in enumerate(ops):
+        if is_random(op):
+            # Compiled in any case: else each of its operations would write all
+            # of the images.
+            images = tf.function(op, jit_compile=True, autograph=False)(
+                images, batchwise.fold_in(seeds, position))
+        else:
+            images = op(images)
     return tf.cast(images, tf.float32)
 
 
@@ -151,13 +169,18 @@ def zeros(spec):
         return tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), spec)
 
 
-def _apply(ops, image, seed):
+def apply(ops: Sequence[Callable], image, seed) -> tf.Tensor:
     """Applies ops in order, each random one with a seed of its own."""
     for position, op in enumerate(ops):
         if is_random(op):
             image = op(image, fold_in(seed, position))
         else:
             image = op(image)
+    return image
+
+
+def _to_fixed_size(ops, image, seed):
+    image = apply(ops, image, seed)
     if image.shape.rank != 3 or not image.shape.is_fully_defined():
         raise ValueError(
             f"The ops {[op_name(op) for op in ops]} end in images of shape "

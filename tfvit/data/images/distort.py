@@ -1,6 +1,7 @@
 """Random erasing and colour jitter: ops as in ops.py, after decoding."""
 import tensorflow as tf
 
+from tfvit.data.images import batchwise
 from tfvit.data.images import ops
 from tfvit.data.images import pixels
 
@@ -62,6 +63,7 @@ def random_erasing(image,
                     image)
 
 
+@batchwise.also_of_batches
 def color_jitter(image,
                  seed,
                  *,
@@ -93,6 +95,8 @@ def color_jitter(image,
                 f"distort.color_jitter.{name}={strength} must be at least 0"
                 f"{' and at most 0.5' if name == 'hue' else ''}.")
     image = ops.to_uint8(image)
+    if batchwise.is_batch(image):
+        return _jitter_batch(image, seed, strengths)
     shape = image.shape
     order, amounts = draw_jitter(seed, strengths)
     branches = [
@@ -124,12 +128,42 @@ def draw_jitter(seed, strengths) -> tuple[tf.Tensor, dict]:
     order = tf.random.experimental.stateless_shuffle(
         tf.range(len(changed)), first)
     draws = tf.unstack(tf.random.stateless_uniform([len(strengths)], second))
+    return order, _amounts(strengths, draws)
+
+
+def _amounts(strengths, draws):
+    """{property: factor, or turn of the hue} of numbers from 0 to 1."""
     amounts = {}
     for (name, strength), draw in zip(strengths.items(), draws):
         low = -strength if name == "hue" else max(0., 1. - strength)
         high = strength if name == "hue" else 1. + strength
         amounts[name] = low + (high - low) * draw
-    return order, amounts
+    return amounts
+
+
+def _jitter_batch(images, seeds, strengths):
+    """color_jitter of images [b, H, W, 3], each in an order of its own."""
+    changed = [name for name, strength in strengths.items() if strength]
+    draws = batchwise.uniform(seeds, len(strengths) + len(changed))
+    draws = tf.reshape(tf.transpose(draws), [draws.shape[1], -1, 1, 1, 1])
+    amounts = _amounts(strengths, tf.unstack(draws[:len(strengths)]))
+    order = tf.argsort(draws[len(strengths):], axis=0)  # [n, b, 1, 1, 1]
+    for position in range(len(changed)):
+        now = images
+        for number, name in enumerate(changed):
+            op = _hue_batch if name == "hue" else _JITTERS[name]
+            images = tf.where(order[position] == number,
+                              op(now, amounts[name]), images)
+    return images
+
+
+def _hue_batch(images, turn):
+    """tf.image.adjust_hue, which takes one turn for all images."""
+    hue, saturation, value = tf.split(tf.image.rgb_to_hsv(
+        tf.image.convert_image_dtype(images, tf.float32)), 3, -1)
+    hue = tf.math.floormod(hue + turn, 1.)
+    return tf.image.convert_image_dtype(tf.image.hsv_to_rgb(
+        tf.concat([hue, saturation, value], -1)), tf.uint8, saturate=True)
 
 
 _JITTERS = {

@@ -41,8 +41,12 @@ def without(ops: Sequence, keep: str, named: Callable[[str], object],
     return kept
 
 
-def check(keep: str | None, ops: Sequence[Callable] = ()) -> None:
-    """Raises ValueError unless `ops` leave alone what the label depends on."""
+def check(keep: str | None, ops: Sequence[Callable] = (),
+          knob: str = "pipeline.train.ops") -> None:
+    """Raises ValueError unless `ops` leave alone what the label depends on.
+
+    `knob` is where they are from.
+    """
     if keep is None:
         return
     if keep not in FORBIDDEN:
@@ -52,6 +56,6 @@ def check(keep: str | None, ops: Sequence[Callable] = ()) -> None:
              if name in FORBIDDEN[keep]]
     if wrong:
         raise ValueError(
-            f"pipeline.train.ops has {', '.join(wrong)}, which the labels of "
+            f"{knob} has {', '.join(wrong)}, which the labels of "
             f"this data do not survive (pipeline.train.keep = {keep!r}). Take "
             "it out, or set pipeline.train.keep = None if they do.")

@@ -6,10 +6,12 @@ function of its seed, an integer [2] tensor. An image is uint8 or float
 image file, a string []. `size` is an int or (height, width), in pixels.
 
 Numbers and methods are those of the vision_transformer and big_vision input
-pipelines where they have the operation.
+pipelines where they have the operation. What is marked `also_of_batches` may be
+in Experiment.device_ops, too: see batchwise.py.
 """
 import tensorflow as tf
 
+from tfvit.data.images import batchwise
 from tfvit.data.images import formats
 from tfvit.data.images import headers
 
@@ -219,14 +221,27 @@ def random_shift(image, seed, *, pixels: int):
     return tf.ensure_shape(image, shape)
 
 
+@batchwise.also_of_batches
 def flip_lr(image, seed):
     """Mirrors left to right, every other time."""
+    if batchwise.is_batch(image):
+        turned = batchwise.uniform(seed, 1)[:, :, tf.newaxis, tf.newaxis] < 0.5
+        return tf.where(turned, tf.reverse(image, [2]), image)
     return tf.image.stateless_random_flip_left_right(image, seed)
 
 
-def to_uint8(image):
-    """Clips to 0..255 and truncates, as big_vision does after each resize."""
-    return tf.cast(tf.clip_by_value(image, 0, 255), tf.uint8)
+def to_uint8(image, *, nearest: bool = False):
+    """Clips to 0..255 and makes whole numbers of it.
+
+    Args:
+      image: see above.
+      nearest: round to the nearest, which moves no mean; else down, as
+        big_vision does after each resize.
+    """
+    image = tf.clip_by_value(image, 0, 255)
+    if nearest and image.dtype.is_floating:
+        image = tf.round(image)
+    return tf.cast(image, tf.uint8)
 
 
 def value_range(image, *, low: float = -1., high: float = 1.):

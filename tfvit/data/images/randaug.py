@@ -8,6 +8,7 @@ from collections.abc import Callable
 from official.vision.ops import augment
 import tensorflow as tf
 
+from tfvit.data.images import batchwise
 from tfvit.data.images import ops
 from tfvit.data.images import pixels
 
@@ -18,6 +19,7 @@ _NAMES = ("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize",
 _POLICIES = ("imagenet", "cifar10", "svhn", "v0")
 
 
+@batchwise.also_of_batches
 def randaugment(image,
                 seed,
                 *,
@@ -48,6 +50,11 @@ def randaugment(image,
     image = _bytes(image)
     operations = _operations(cutout, translate, compat_contrast,
                              compat_solarize)
+    if batchwise.is_batch(image):
+        for layer in range(layers):
+            image = _layer_of_batch(image, batchwise.fold_in(seed, layer),
+                                    magnitude, operations, cutout, translate)
+        return image
     for layer in range(layers):
         choice, argument = _seeds(seed, layer)
         number = tf.random.stateless_uniform([], choice, 0, len(_NAMES),
@@ -57,6 +64,60 @@ def randaugment(image,
             for name in _NAMES
         ], image)
     return image
+
+
+def _layer_of_batch(images, seeds, magnitude, operations, cutout, translate):
+    """One operation for each of the images [b, H, W, 3], all at once."""
+    choice, sign, row, column = (
+        batchwise.uniform(seeds, 4)[:, i, tf.newaxis, tf.newaxis]
+        for i in range(4))  # [b, 1, 1]
+    number = tf.cast(choice * len(_NAMES), tf.int32)
+    return apply_to_batch(images, number, tf.where(sign < 0.5, -1., 1.),
+                          (row, column), magnitude, operations, cutout,
+                          translate)
+
+
+def apply_to_batch(images, number, sign, at, magnitude, operations, cutout,
+                   translate):
+    """Applies to each image the operation of its number in _NAMES.
+
+    All are computed of all images: the elementwise ones are one loop over the
+    pixels for XLA, and all moves are one gather.
+
+    Args:
+      images: uint8 [b, H, W, 3].
+      number: int32 [b, 1, 1].
+      sign: of moves, 1 or -1, float32 [b, 1, 1].
+      at: row and column of Cutout, 0..1, float32 [b, 1, 1] each.
+      magnitude, cutout, translate: see randaugment.
+      operations: see _operations.
+    """
+    height, width = images.shape[1:3]
+    level = sign * magnitude / 10
+    moves = {
+        "Rotate": pixels.rotation(images, level * 30),
+        "ShearX": [1., level * 0.3, 0., 0., 1., 0.],
+        "ShearY": [1., 0., 0., level * 0.3, 1., 0.],
+        "TranslateX": [1., 0., level * translate, 0., 1., 0.],
+        "TranslateY": [1., 0., 0., 0., 1., level * translate],
+    }
+    matrix = [tf.constant(m) for m in (1., 0., 0., 0., 1., 0.)]
+    for name, move in moves.items():
+        here = number == _NAMES.index(name)
+        matrix = [tf.where(here, new, old) for new, old in zip(move, matrix)]
+    result = pixels.affine(images, matrix)  # The image itself where none moves.
+    for i, name in enumerate(_NAMES):
+        if name in moves:
+            continue
+        if name == "Cutout":
+            row, column = (tf.cast(tf.floor(place * side), tf.int32)
+                           for place, side in zip(at, (height, width)))
+            new = pixels.cutout(images, row, column,
+                                int(magnitude / 10 * cutout))
+        else:
+            new = operations[name](images, magnitude, None)
+        result = tf.where((number == i)[..., tf.newaxis], new, result)
+    return result
 
 
 def autoaugment(image,
