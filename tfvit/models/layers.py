@@ -223,26 +223,25 @@ class MultiHeadDotProductAttention(tf_keras.layers.Layer):
                                     initializer=init()),
                     self.add_weight("out/bias", [width], initializer="zeros"))
 
-    def _project(self, x, weights):
-        kernel, bias = weights
-        x = products.project(x, kernel) + bias
-        return tf.transpose(x, [0, 2, 1, 3])  # [B, heads, N, d]
-
-    def _query(self, x):
-        query = self._project(x, self.query)
-        return query / tf.cast(math.sqrt(query.shape[-1]), query.dtype)
+    def _heads(self, x, training=False):
+        """Queries, divided by sqrt(d), keys, values: [B, heads, N, d] each."""
+        kernels, biases = zip(self.query, self.key, self.value)
+        query, key, value = products.project_heads(x, kernels, biases, training)
+        root = tf.cast(math.sqrt(query.shape[-1]), query.dtype)
+        return query / root, key, value
 
     def weights_over(self, x):
         """Attention weights [B, heads, N (queries), N (keys)], float32."""
-        return products.weights(self._query(x), self._project(x, self.key))
+        query, key, _ = self._heads(x)
+        return products.weights(query, key)
 
     def call(self, x, training=False):
-        value = self._project(x, self.value)
+        query, key, value = self._heads(x, training)
         if training and not self.dropout.rate:
-            x = products.attend(self._query(x), self._project(x, self.key),
-                                   value)
+            x = products.attend(query, key, value)
         else:
-            weights = self.dropout(self.weights_over(x), training=training)
+            weights = self.dropout(products.weights(query, key),
+                                   training=training)
             x = tf.matmul(tf.cast(weights, value.dtype), value)
         kernel, bias = self.out
         return tf.einsum("bhnd,hdw->bnw", x, kernel) + bias

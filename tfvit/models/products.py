@@ -27,6 +27,36 @@ def project(x, kernel):
     return tf.einsum(f"{batch}x,x{out}->{batch}{out}", x, kernel)
 
 
+def project_heads(x, kernels, biases, training=False):
+    """x [B, N, D] times kernels [D, heads, d] plus biases [heads, d].
+
+    Returns:
+      A list of [B, heads, N, d], one for each kernel.
+    """
+    if training and x.dtype != tf.float32:
+        return _project_heads(x, *map(tf.convert_to_tensor, kernels + biases))
+    return [tf.transpose(project(x, kernel) + bias, [0, 2, 1, 3])
+            for kernel, bias in zip(kernels, biases)]
+
+
+@tf.custom_gradient
+def _project_heads(x, *weights):
+    # The gradient is one product for x, and one for all kernels: x and dx are
+    # read and written once instead of three times each.
+    kernels, biases = weights[:len(weights) // 2], weights[len(weights) // 2:]
+    y = [tf.einsum("bnw,whd->bhnd", x, kernel) + bias[:, tf.newaxis]
+         for kernel, bias in zip(kernels, biases)]
+
+    def gradient(*dy):
+        joint = tf.concat(dy, axis=1)
+        dx = tf.einsum("bhnd,whd->bnw", joint, tf.concat(kernels, axis=1))
+        dkernels = tf.split(tf.einsum("bnw,bhnd->whd", x, joint), len(dy),
+                            axis=1)
+        return dx, *dkernels, *(tf.reduce_sum(d, axis=[0, 2]) for d in dy)
+
+    return y, gradient
+
+
 def attend(query, key, value):
     """softmax(query key') value, all [B, heads, N, d], scaled beforehand.
 

@@ -4,8 +4,8 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets
 from tensorflow.python.framework import op_def_registry
+import tensorflow_datasets
 
 from tests.data.datasets import fake_tfds
 from tfvit.data import pipeline
