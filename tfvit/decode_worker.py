@@ -1,8 +1,8 @@
 """Makes batches for a run that trains elsewhere: reads, decodes, augments.
 
     tfvit decode_worker --host=0.0.0.0 --port=5050      # on each such machine
-    tfvit train ... --gin_bindings="pipeline.train.service = \
-        ['10.0.0.9:5050', '10.0.0.10:5050']"            # where the devices are
+    tfvit train ... \\
+      --gin_bindings="pipeline.train.service = ['10.0.0.9:5050', '10.0.0.10:5050']"
 
 Each makes its share of the batches, bit for bit the ones that the training
 machine would make. It needs the same version of TensorFlow, and the same files

@@ -1,8 +1,8 @@
 """Trains on your own images: python -m tfvit.finetune /data/flowers.
 
-DATA is a folder, {class}/* or {split}/{class}/*; a table, CSV or JSONL, with the
-columns image and label; a folder that tfvit prepare wrote; or the name of a dataset of
-TFDS. Everything else is chosen, said and written to OUT/config.gin:
+DATA is a folder, {class}/* or {split}/{class}/*; a table, CSV or JSONL, with
+the columns image and label; a folder that tfvit prepare wrote; or the name of a
+dataset of TFDS. Everything else is chosen, said and written to OUT/config.gin:
 
   python -m tfvit.finetune /data/flowers --model=B_16 --epochs=20 --out=runs/b16
   python -m tfvit.finetune /data/flowers --model=tiny --from=none  # No download.
