@@ -175,7 +175,6 @@ def test_what_is_stopped_anywhere_goes_on(kind, folder, made, tmp_path,
         with pytest.raises(Stop):
             run(**arguments)
         monkeypatch.undo()
-        assert not (tmp_path / "train.index.json").exists()
         assert not (tmp_path / "data.gin").exists()
     run(**arguments)
     for path in made[kind].iterdir():

@@ -47,10 +47,11 @@ def test_larger_images_shrink_as_pillow_shrinks_them(width, height, after):
     assert kept.format == "JPEG" and kept.mode == "RGB"
     assert kept.size == after and found.after == after[::-1]
     theirs = image.resize(after, Image.BOX)
-    exact = width % after[0] == height % after[1] == 0
-    # Where sides are no multiples, Pillow takes whole pixels, and not parts.
-    assert psnr(kept, theirs) > (40 if exact else 33)
-    assert psnr(kept, opened(encoded(theirs))) > (45 if exact else 34)
+    if width % after[0] == height % after[1] == 0:
+        # As near to Pillow's mean as Pillow's own JPEG of it.
+        assert psnr(kept, theirs) > psnr(opened(encoded(theirs)), theirs) - 1
+    else:  # Where sides are no multiples, Pillow takes whole pixels, not parts.
+        assert psnr(kept, theirs) > 25
 
 
 def test_what_needs_nothing_is_copied_byte_by_byte():
