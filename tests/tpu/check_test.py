@@ -30,7 +30,7 @@ from tfvit.tpu import words
 needs_libtpu = pytest.mark.skipif(
     not environment.is_ready(), reason="the environment of tpu_check, which "
     "it makes when it first runs, is not there")
-# What libtpu 0.0.42.1 says; the second is of a real B/16.
+# What libtpu 0.0.42.1 says of temporaries, and as older ones said it of a whole.
 TOO_LARGE = {
     "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required "
     "for HLO temporaries (298.12G) exceeds available HBM (15.75G).": 298.12,
@@ -121,6 +121,7 @@ def test_advice_goes_for_what_is_large(lowered):
     large = of(dataclasses.replace(exp, optimizer=adamw), 10 * gib, 15 * gib)
     assert "optim.adamw.first_moment = 'bfloat16'" in large
     assert "@optim.adafactor" in large and "ema_decay = None" in large
+    assert "shard_optimizer = True: each device keeps 1/8" in large
     assert "accum_steps" not in large  # It would not help.
     whole = dataclasses.replace(exp, batch_size=8)
     assert "accum_steps" not in of(whole, 0, 0.1 * gib)  # One image each.

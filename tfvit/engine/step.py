@@ -9,7 +9,6 @@ second one gathers the new weights.
 """
 
 import functools
-import time
 
 from absl import logging
 import tensorflow as tf
@@ -194,7 +193,7 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
         state.step.assign_add(1)
         return metrics
 
-    names, since = [], []
+    names = []
     extra = ["stop"] if several_workers else []
 
     @tf.function
@@ -213,15 +212,11 @@ def make_train_step(*, objective, state, gradients, optimizer, strategy, jit,
     def train_dict(iterator, n, stop=False):
         table = train(iterator, tf.constant(n, tf.int32),
                       tf.constant(float(stop)))  # [n, metrics]
-        if since:  # XLA compiles when it is first called.
-            logging.info("Compiled in %.1f s.", time.monotonic() - since.pop())
-            since.clear()
         columns = names + extra
         return dict(zip(columns, tf.unstack(table, num=len(columns), axis=1)))
 
     def trace(iterator):
         logging.info("Compiling the step ...")
-        since.append(time.monotonic())
         return train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32),
                                            tf.TensorSpec([], tf.float32))
 

@@ -22,6 +22,9 @@ def of(exp, place, slots, arguments):
     # Where slots are a small part, nothing is won by them.
     if slots > 0.1 * limit:
         said += _of_slots(exp, slots)
+        if place.replicas > 1 and not exp.shard_optimizer:
+            said.append("experiment.Experiment.shard_optimizer = True: each "
+                        f"device keeps 1/{place.replicas} of the slots")
     if exp.ema_decay is not None and arguments > 0.5 * limit:
         said.append("experiment.Experiment.ema_decay = None: the averages are "
                     "one more copy of the weights")

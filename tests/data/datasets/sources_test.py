@@ -258,17 +258,6 @@ def test_tfrecords_with_a_wrong_count_are_refused_at_the_start(records, wrong):
                           label_offset=-1, class_names=["x", "y", "z"])
 
 
-def test_large_tfrecords_with_a_wrong_count_fail_while_reading(records,
-                                                               monkeypatch):
-    monkeypatch.setattr(sources.records, "_COUNTED", 100)
-    source = sources.tfrecords(pattern=records + "/*",
-                               num_examples=12,
-                               label_offset=-1,
-                               class_names=["x", "y", "z"])
-    with pytest.raises(tf.errors.FailedPreconditionError, match="12"):
-        read(source)
-
-
 def test_tfrecords_read_class_names_from_a_file(records, tmp_path):
     (tmp_path / "names.txt").write_text("red\ngreen\n\nblue\n")
     source = sources.tfrecords(pattern=records + "/a",

@@ -47,8 +47,7 @@ def writer(path: str):
 class ArrayRecords(source.Indexed):
     """Examples in ArrayRecord files of this machine; see source.Indexed.
 
-    One process reads 20,000 records a second of 3 kB, and as many of 110 kB as
-    two cores can copy.
+    A core reads about 25,000 records a second of 3 kB, and 8,000 of 110 kB.
     """
 
     def __init__(self, *, files: Sequence[str], begins: Sequence[int],
