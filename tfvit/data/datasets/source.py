@@ -169,7 +169,7 @@ def names(source) -> list[bytes]:
     What is no Indexed source is read for it, though not decoded.
     """
     if isinstance(source, Indexed):
-        found = source.fetched(tf.data.Dataset.range(source.num_examples),
+        found = source.fetched(_stored(source, range(source.num_examples)),
                                "name")
     else:
         found = source.examples().map(lambda example: example["name"])
@@ -178,12 +178,18 @@ def names(source) -> list[bytes]:
 
 def pick(source, numbers) -> tf.data.Dataset:
     """Reads the examples of some numbers, which are in ascending order."""
-    numbers = tf.constant(numbers, tf.int64)
     if isinstance(source, Indexed):
-        return source.fetched(tf.data.Dataset.from_tensor_slices(numbers))
+        return source.fetched(_stored(source, numbers))
+    numbers = tf.constant(numbers, tf.int64)
     chosen = source.examples().enumerate().filter(
         lambda number, _: tf.reduce_any(number == numbers))
     return chosen.map(lambda _, example: example).take(len(numbers))
+
+
+def _stored(source, places):
+    """What an Indexed source calls the examples at these places in storage."""
+    return tf.data.Dataset.from_tensor_slices(
+        source.order(tf.constant(places, tf.int64), None))
 
 
 def check_classes(model, source, name):
