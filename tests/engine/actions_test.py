@@ -20,6 +20,7 @@ from tfvit import experiment
 from tfvit import trainer
 from tfvit.engine import actions
 from tfvit.engine import checkpoint
+from tfvit.engine import checkpoint_file
 from tfvit.engine import dry_run
 from tfvit.engine import loop
 from tfvit.engine import stopping
@@ -288,7 +289,7 @@ def test_what_an_earlier_version_remembered_is_understood():
     memory = {"logged": 5, "evaluated": 4, "metrics_bytes": 70,
               "best": {"value": 0.5, "step": 4}, "last": {"val/loss": 1.0},
               "window": {}}
-    loop._upgrade(memory)
+    checkpoint_file.upgrade(memory)
     assert memory == {
         "done": {"log": 5, "evaluate": 4}, "writers": {"Jsonl": 70},
         "actions": {"keep_best": {"value": 0.5, "step": 4}},

@@ -44,7 +44,8 @@ def fixture_traced(monkeypatch):
     def make(real=step.make_train_step, **arguments):
         train = real(**arguments)
 
-        def call(iterator, n):
+        def call(iterator, n, stop=False):
+            del stop
             graph = train.trace(iterator).graph.as_graph_def()
             # Functions are numbered through the process.
             found.append(sorted(re.sub(r'_\d+|"\d+"', "", str(part)) for part in

@@ -44,6 +44,14 @@ class Recipe:
         """A context in which the experiment's callables have their settings."""
         return config.isolated(self._own)
 
+    def model(self):
+        """The tf_keras.Model as the run starts, with its first weights."""
+        with self.active():
+            run = build.build(self.experiment)
+            if self.experiment.init:
+                self.experiment.init(run.model)
+            return run.model
+
     def batch(self, step=0):
         """The batch that update `step` + 1 sees, {name: array}.
 

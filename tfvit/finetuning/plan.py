@@ -267,13 +267,14 @@ def _accumulation_of(run):
 @contextlib.contextmanager
 def _quietly():
     """Without lines that training will print again."""
-    before = logging.get_verbosity()
-    if before == logging.INFO:
-        logging.set_verbosity(logging.WARNING)
+    logger = logging.get_absl_logger()
+    before = logger.level
     try:
+        if logging.get_verbosity() != logging.DEBUG:
+            logger.setLevel("WARNING")
         yield
     finally:
-        logging.set_verbosity(before)
+        logger.setLevel(before)
 
 
 def _why(as_chosen, why):

@@ -156,15 +156,16 @@ def _version():
 @contextlib.contextmanager
 def _quiet():
     """TensorFlow logs every variable of every signature."""
-    logger = tf.get_logger()
-    verbosity, level = logging.get_verbosity(), logger.level
-    logging.set_verbosity(logging.WARNING)
-    logger.setLevel("WARNING")
+    # The loggers' own levels: set_verbosity would leave one where none was.
+    before = {logger: logger.level for logger in (
+        logging.get_absl_logger(), tf.get_logger())}
     try:
+        for logger in before:
+            logger.setLevel("WARNING")
         yield
     finally:
-        logging.set_verbosity(verbosity)
-        logger.setLevel(level)
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 def _publish(folder, out, step):

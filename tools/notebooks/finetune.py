@@ -156,8 +156,7 @@ grid(batch["images"][:16], [classes[label] for label in batch["labels"][:16]])
 # The head starts at zero: every class is as likely as the others.
 
 # %%
-with plan.active():
-    before = plan.experiment.model()
+before = plan.model()
 logits = before(batch["images"]).numpy()
 print("accuracy before:", np.mean(logits.argmax(-1) == batch["labels"]),
       "of about", round(1 / len(classes), 3), "by chance")
