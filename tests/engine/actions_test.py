@@ -22,7 +22,6 @@ from tfvit.engine import actions
 from tfvit.engine import checkpoint
 from tfvit.engine import checkpoint_file
 from tfvit.engine import dry_run
-from tfvit.engine import loop
 from tfvit.engine import stopping
 from tfvit.engine import writers
 from tfvit.evaluators import classification
