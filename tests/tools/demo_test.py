@@ -33,7 +33,8 @@ pytestmark = pytest.mark.slow
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "a", "cat", "dog", "photo", "of"]
 SIZE = 16
 UPRIGHT = [functools.partial(ops.decode, upright=True),
-           functools.partial(ops.resize, size=SIZE), ops.to_uint8,
+           functools.partial(ops.resize, size=SIZE),
+           functools.partial(ops.to_uint8, nearest=True),
            ops.value_range]
 CROPPED = [ops.decode, functools.partial(ops.resize_small, smaller_size=20),
            functools.partial(ops.central_crop, size=SIZE), ops.value_range]

@@ -37,7 +37,7 @@ _OPS = {
     "resize_small": {"smaller_size": (), "method": ("area", "bilinear"),
                      "antialias": (False,), "max_aspect": ()},
     "central_crop": {"size": ()},
-    "to_uint8": {},
+    "to_uint8": {"nearest": ()},
     "value_range": {"low": (), "high": ()},
 }
 

@@ -203,8 +203,10 @@ const ops = {
     return crop(image, Math.floor((image.height - height) / 2),
         Math.floor((image.width - width) / 2), height, width);
   },
-  to_uint8: image => mapped(
-      image, x => Math.trunc(Math.min(Math.max(x, 0), 255))),
+  to_uint8: (image, {nearest = false}) => mapped(image, x => {
+    const bound = Math.min(Math.max(x, 0), 255);
+    return nearest ? round(bound) : Math.trunc(bound);
+  }),
   value_range: (image, {low, high}) => mapped(image, x => f(
       f(f(f(x - 127.5) / 127.5) * f((high - low) / 2)) + f((high + low) / 2))),
 };
