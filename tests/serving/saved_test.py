@@ -134,8 +134,8 @@ def test_weights_are_told_apart_by_their_sha256(tmp_path):
 
 def test_files_of_other_formats_lie_where_no_server_looks(tmp_path):
     for _ in range(2):
-        path = saved.write_file(
-            b"data", server=samples.server(), kind="tflite", out=str(tmp_path),
+        path = saved.write_files(
+            {"model": b"data"}, server=samples.server(), kind="tflite", out=str(tmp_path),
             step=7, class_names=samples.NAMES, config="", record={})
     assert path == str(tmp_path / "tflite" / "8")
     assert sorted((tmp_path / "tflite").iterdir()) == [
