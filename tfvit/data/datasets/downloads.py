@@ -13,6 +13,7 @@ import urllib.parse
 from absl import logging
 
 from tfvit.storage import errors
+from tfvit.storage import files as files_lib
 from tfvit.storage import paths
 from tfvit.weights import cache
 from tfvit.weights import transfer
@@ -68,9 +69,7 @@ def bring(table: str, lines: Sequence[int], urls: Sequence[str], *,
                 done += 1
             except (OSError, ValueError, http.client.HTTPException) as error:
                 if getattr(error, "errno", None) in transfer.DISK:
-                    raise OSError(
-                        f"Cannot write {file}: {error.strerror}. Make room, or "
-                        "set TFVIT_CACHE to another folder.") from error
+                    raise
                 failed[file] = _reason(error)
                 if not done and len(failed) >= min(_HOPELESS, len(missing)):
                     break
@@ -120,11 +119,9 @@ def _fetch(url, file):
                 raise
             pause = transfer.retry_after(getattr(error, "headers", None))
             time.sleep(max(pause, _PAUSE))
-    os.makedirs(os.path.dirname(file), exist_ok=True)
-    partial = f"{file}.{os.getpid()}.part"
-    with open(partial, "wb") as f:
+    with files_lib.beside(file, "Make room, or set TFVIT_CACHE to another "
+                          "folder.") as name, open(name, "wb") as f:
         f.write(data)
-    os.replace(partial, file)
 
 
 def _get(url):
