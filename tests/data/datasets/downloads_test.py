@@ -12,6 +12,7 @@ from tfvit.data.datasets import captions
 from tfvit.data.datasets import downloads
 from tfvit.data.datasets import sources
 from tfvit.data.images import ops
+from tfvit.weights import transfer
 
 PNG = tf.io.encode_png(tf.zeros([3, 4, 3], tf.uint8)).numpy()
 
@@ -55,7 +56,7 @@ def web():
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(downloads, "_PAUSE", 0.0)
+    monkeypatch.setattr(transfer, "_PAUSE", 0.0)
     return tmp_path / "cache"
 
 

@@ -4,6 +4,7 @@ They lie in $TFVIT_CACHE/images from then on, and are not asked for again.
 """
 from collections.abc import Sequence
 from concurrent import futures
+import functools
 import http.client
 import os
 import re
@@ -20,7 +21,6 @@ from tfvit.weights import transfer
 
 WEB = ("https://", "http://")
 _MOST = 2**26  # Bytes of an image: larger than any photo, smaller than a film.
-_ATTEMPTS, _PAUSE = 3, 1.0  # Seconds between two.
 _THREADS = 32
 _HOPELESS = 50  # Failures before the first success.
 _REPORT_EVERY = 10.0  # Seconds.
@@ -110,15 +110,7 @@ def _place(url):
 
 def _fetch(url, file):
     """Downloads a URL; the file is there when all of it is."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            data = _get(url)
-            break
-        except (OSError, http.client.HTTPException) as error:
-            if attempt == _ATTEMPTS or not transfer.may_pass(error):
-                raise
-            pause = transfer.retry_after(getattr(error, "headers", None))
-            time.sleep(max(pause, _PAUSE))
+    data = transfer.patiently(functools.partial(_get, url))
     with files_lib.beside(file, "Make room, or set TFVIT_CACHE to another "
                           "folder.") as name, open(name, "wb") as f:
         f.write(data)
