@@ -179,6 +179,9 @@ WRONG = [  # (words of the command, what its last line must say)
      "chips of v4 lie in 3 dimensions, such as v4:2x2x2."),
     (["tpu_check", *DIGITS, "--tpu=v5e-8"], "There is no flag --tpu."),
     (["doctor", "--work_dir=runs"], "Did you mean --workdir?"),
+    (["end_to_end"], "--recordings is required: Folder of the original"),
+    (["end_to_end", "--recordings=x", "--seeds=1"], "seeds=1: 1 is not integer "
+     ">= 2"),
     (["train", *DIGITS, "--gin_bindings", "FOLDER", "=", "3"],
      "write NAME = VALUE, in quotes"),
 ]

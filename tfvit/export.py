@@ -35,6 +35,7 @@ from absl import flags
 from absl import logging
 
 from tfvit import launch
+from tfvit import page_flags
 from tfvit.serving import formats
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -81,20 +82,10 @@ _MIN_SAME_CLASS = flags.DEFINE_float(
     "min_same_class", 0.9, "Share of --samples that must get the same class "
     "from the file as from the original.", lower_bound=0.0, upper_bound=1.0)
 
-_PRESETS = flags.DEFINE_multi_string(
-    "presets", [], "Images, folders or patterns, which the page in the browser "
-    "shows at its start (default: some of the run's own, or drawn shapes).")
-_TEXTS = flags.DEFINE_multi_string(
-    "texts", [], "A prompt that it shows at its start; repeat for more.")
-_PRECISIONS = flags.DEFINE_list(
-    "precisions", list(formats.BROWSER), "What its users choose from: "
-    f"{', '.join(formats.BROWSER)}.")
+_PAGE = page_flags.define()
 _MAX_IMAGE_MB = flags.DEFINE_float(
-    "max_image_mb", formats.MAX_IMAGE_MB, "With larger weights of images it has "
-    "the presets alone.", lower_bound=0.0)
-flags.register_validator(
-    "precisions", lambda names: names and set(names) <= set(formats.BROWSER),
-    f"must be some of {', '.join(formats.BROWSER)}.")
+    "max_image_mb", formats.MAX_IMAGE_MB, "With larger weights of images the "
+    "page has the presets alone.", lower_bound=0.0)
 
 launch.start(__name__, "existing run", required=("out",))
 
@@ -131,10 +122,10 @@ def main(words):
 
 def _export_page(trained):
     path, _ = browser.export(
-        trained, _OUT.value, precisions=_PRECISIONS.value,
-        images=_PRESETS.value, texts=_TEXTS.value, name=_NAME.value,
+        trained, _OUT.value, precisions=_PAGE.precisions.value,
+        images=_PAGE.presets.value, texts=_PAGE.texts.value, name=_NAME.value,
         max_image_mb=_MAX_IMAGE_MB.value, max_pixels=_MAX_PIXELS.value)
-    print(f"Wrote {path}\nLook at it: tfvit demo --out={_OUT.value}\nOr put "
+    print(f"Wrote {path}\nLook at it: tfvit demo {_OUT.value}\nOr put "
           f"all of {_OUT.value} on any host of static files.")
 
 

@@ -8,6 +8,7 @@ import base64
 import email.utils
 import errno
 import hashlib
+import http.client
 import os
 import re
 import time
@@ -18,6 +19,8 @@ import urllib.request
 from tfvit.weights import cache
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_ATTEMPTS = 3
+_PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
 _LONGEST_PAUSE = 60.0  # Seconds, whatever Retry-After asks for.
 _TIMEOUT = 10.0  # Seconds without a byte.
 _CHUNK = 2**20  # Bytes.
@@ -96,6 +99,27 @@ def get_rest(url, part, *, key, copy):
         if total is not None and size != total:
             raise BrokenOff(f"{size} of {total} bytes arrived")
         _check_md5(response.headers, part)
+
+
+def patiently(get, said=lambda error, pause: None):
+    """What get() returns, which is called again where that may help.
+
+    Args:
+      get: sends a request.
+      said: called with the error and the seconds to wait before another try.
+
+    Raises:
+      OSError, http.client.HTTPException: of the last try, or see may_pass.
+    """
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return get()
+        except (OSError, http.client.HTTPException) as error:
+            if not left or not may_pass(error):
+                raise
+            pause = max(_PAUSE, retry_after(getattr(error, "headers", None)))
+            said(error, pause)
+        time.sleep(pause)
 
 
 def validators(response):
