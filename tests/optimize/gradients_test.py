@@ -127,8 +127,8 @@ def _gsam_by_hand(g, there):
 
 
 @pytest.mark.parametrize("name, replicas, jit, accum_steps", [
-    pytest.param("sam", "one", False, 1, marks=pytest.mark.slow),
-    ("sam", "one", True, 2),
+    ("sam", "one", False, 1),
+    pytest.param("sam", "one", True, 2, marks=pytest.mark.slow),
     pytest.param("sam", "two", True, 1, marks=pytest.mark.slow),
     pytest.param("gsam", "one", False, 2, marks=pytest.mark.slow),
     pytest.param("gsam", "one", True, 1, marks=pytest.mark.slow),

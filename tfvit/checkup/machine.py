@@ -109,8 +109,9 @@ def compile_cache():
         return finding.Finding("compile cache", said or "none",
                                note="as TF_XLA_FLAGS says")
     if root is None:
-        return finding.Finding("compile cache", "none", note=f"{compiled.OFF}=0: "
-                               "XLA compiles anew at each start")
+        return finding.Finding(
+            "compile cache", "none",
+            note=f"{compiled.OFF}=0: XLA compiles anew at each start")
     if why := compiled.problem(root):
         return finding.Finding(
             "compile cache", f"{root}: {why}", "XLA compiles anew at each "
