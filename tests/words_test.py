@@ -178,6 +178,9 @@ WRONG = [  # (words of the command, what its last line must say)
     (["tpu_check", *DIGITS, "--topology=v4:2x2"],
      "chips of v4 lie in 3 dimensions, such as v4:2x2x2."),
     (["tpu_check", *DIGITS, "--tpu=v5e-8"], "There is no flag --tpu."),
+    (["tpu_check", *DIGITS, "--out=gs://b/c"], "a folder of this machine"),
+    (["tpu_check", *DIGITS, "--out=setup.cfg"], "is a file: name a folder"),
+    (["tpu_check", *DIGITS, "--out=gin"], "--out=gin is not empty"),
     (["doctor", "--work_dir=runs"], "Did you mean --workdir?"),
     (["end_to_end"], "--recordings is required: Folder of the original"),
     (["end_to_end", "--recordings=x", "--seeds=1"], "seeds=1: 1 is not integer "
