@@ -18,6 +18,7 @@ import sys
 
 from absl import app
 from absl import flags
+from absl import logging
 
 from tfvit import launch
 
@@ -89,8 +90,10 @@ def _measure(rows, chosen):
     print(os.path.join(out, "reproduce.html"))
     failures = run.failures(found, chosen)
     if failures:
-        sys.exit(f"{failures} of {len(chosen)} rows could not be measured: the "
-                 "page says why. The same command tries them again.")
+        logging.error("%d of %d rows could not be measured: the page says why. "
+                      "The same command tries them again.", failures,
+                      len(chosen))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 import tensorflow as tf
 
 from tests.data.datasets import fake_tfds
@@ -157,9 +158,8 @@ def test_right_wrong_and_missing_rows_have_their_verdicts(go, tmp_path):
         "no_file": "missing weights", "no_data": "missing data"}
     assert found["right"]["measured"] == pytest.approx(0.1)
     assert found["right"]["examples"] == EXAMPLES
-    # scipy.stats.binomtest(4, 40).proportion_ci(method="wilson")
     assert [found["right"][key] for key in ("low", "high")] == pytest.approx(
-        [0.039578, 0.230519], abs=1e-6)
+        stats.binomtest(4, 40).proportion_ci(method="wilson"), abs=1e-5)
     assert found["other"]["difference"] == pytest.approx(-0.4)
     assert "ViT-B_77.npz does not exist" in found["no_file"]["why"]
     assert "'oxford_iiit_pet' is not in" in found["no_data"]["why"]
@@ -259,7 +259,7 @@ def test_killed_and_resumed(server, data, tmp_path):
     assert done.returncode == 1
     assert "1/3 right: done, reproduced." in done.stderr
     assert done.stderr.splitlines()[-1].startswith(
-        "1 of 3 rows could not be measured")
+        "Error: 1 of 3 rows could not be measured")
     assert "Traceback" not in done.stderr
     assert [line["verdict"] for line in lines(out)] == [
         "reproduced", "differs", "missing weights"]

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 
+from tfvit.bindings import gin_file
 from tfvit.reproduction import ledger
 
 _CROP = "gin/recipes/central_crop.gin"
@@ -19,7 +20,9 @@ def overrides(row, *, data_dir=None, images=None, files=(), bindings=()):
         all of them.
       files, bindings: of the user, which come last.
     """
-    found = [] if data_dir is None else [f"DATA_DIR = {data_dir!r}"]
+    found = []
+    if data_dir and "DATA_DIR" in gin_file.GinFile(row.gin).bindings:
+        found.append(f"DATA_DIR = {data_dir!r}")
     if row.task == ledger.TRAINING:
         if row.steps:
             found.append(f"experiment.Experiment.total_steps = {row.steps}")

@@ -47,7 +47,9 @@ def operations(row, images=None):
     if row.task == ledger.TRAINING:
         return _of_run(row)
     gmacs = _gmacs(row.stem, row.image_size)
-    return gmacs and 2e9 * gmacs * min(images or math.inf, row.examples)
+    if not (gmacs and row.examples):
+        return None
+    return 2e9 * gmacs * min(images or math.inf, row.examples)
 
 
 def _of_run(row):
