@@ -18,6 +18,7 @@ from tests.data.datasets import fake_tfds
 from tfvit import config
 from tfvit.inference import published_run
 from tfvit.models import vit
+from tfvit.reproduction import commands
 from tfvit.reproduction import ledger
 from tfvit.reproduction import measure
 from tfvit.reproduction import pages
@@ -88,7 +89,7 @@ def cached(monkeypatch, tmp_path, server):
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
 
 
-def own_ledger(path, checkpoint="sam/ViT-B_16", more=()):
+def own_ledger(path, checkpoint="sam/ViT-B_16"):
     """Writes a ledger with a right row, a wrong one and two that lack things.
     """
     cifar = {"task": "classification", "gin": "gin/data/cifar10.gin",
@@ -105,8 +106,7 @@ def own_ledger(path, checkpoint="sam/ViT-B_16", more=()):
         "rows": [right, {**right, **OTHER},
                  {**right, "id": "no_file",
                   "checkpoint": "imagenet21k/ViT-B_77"},
-                 {**right, "id": "no_data", "data": "none"},
-                 *({**right, **row} for row in more)]}))
+                 {**right, "id": "no_data", "data": "none"}]}))
     ledger.read.cache_clear()
     return ledger.rows(str(path))
 
@@ -166,10 +166,6 @@ def test_right_wrong_and_missing_rows_have_their_verdicts(go, tmp_path):
 
     # Again: nothing that is done; what was missing is tried.
     assert go(rows) == ["no_file", "no_data"]
-    assert go(rows[:1], images=10) == ["right"]
-    last = lines(out)[-1]
-    assert (last["verdict"], last["examples"]) == ("agrees so far", 10)
-    assert "test[:10]" in last["command"]
     check_pages(out, rows)
 
 
@@ -240,8 +236,7 @@ def test_a_checkpoint_needs_data_and_a_split_that_there_is():
 @pytest.mark.slow
 def test_killed_and_resumed(server, data, tmp_path):
     url = f"{server.url}/vit_models/sam/ViT-B_16.npz"
-    own_ledger(tmp_path / "own.json", url, [
-        {"id": "small", "checkpoint": f"{url}?other", "expected": 0.2}])
+    rows = own_ledger(tmp_path / "own.json", url)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tfvit.reproduce", f"--out={out}",
                f"--ledger={tmp_path}/own.json", f"--data_dir={data}",
@@ -263,9 +258,10 @@ def test_killed_and_resumed(server, data, tmp_path):
     assert "Traceback" not in done.stderr
     assert [line["verdict"] for line in lines(out)] == [
         "reproduced", "differs", "missing weights"]
-    # The row's own command says the same, and it is what people get.
-    said = subprocess.run(first["command"].replace("python", sys.executable, 1),
-                          cwd=config.ROOT, shell=True, check=True,
-                          stdout=subprocess.PIPE, text=True)
-    assert json.loads(said.stdout.splitlines()[-1])["test/accuracy"] == (
-        pytest.approx(first["measured"]))
+    # The row's own command does the same, here for a part of the split.
+    command = commands.words(rows[0], str(out), data_dir=data, images=10)
+    said = subprocess.run([sys.executable, "-m", *command], cwd=config.ROOT,
+                          check=True, stdout=subprocess.PIPE, text=True)
+    values = json.loads(said.stdout.splitlines()[-1])
+    assert (values["step"], values["test/examples"]) == (0, 10)
+    assert values["test/accuracy"] == pytest.approx(0.1)
