@@ -9,9 +9,9 @@ FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
     r"bindings|engine|evaluators|serving|server|tpu|config",
     r"experiment|trainer|launch|flag_words|page_flags|error_words|terminal|"
-    r"inference|finetuning|checkup",
+    r"inference|finetuning|checkup|reproduction",
     r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
-    r"tpu_check|doctor|prepare|decode_worker|__main__",
+    r"tpu_check|doctor|prepare|decode_worker|reproduce|__main__",
 ]
 DOORS = {
     "gin": r"config",

@@ -13,6 +13,7 @@ from tfvit.data import prompts as prompts_lib
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.finetuning import start
 from tfvit.inference import finished
+from tfvit.reproduction import ledger
 from tfvit.serving import images as images_lib
 from tfvit.weights import catalogue
 from tfvit.weights import load as load_lib
@@ -34,7 +35,9 @@ class Model:
       class_names: of the C classes; [] of a LiT.
       config: the gin config of the model, as text.
       card: {"name", "parameters", "input_size": (H, W), "step", "precision",
-        "link", "preprocessing", ...}.
+        "link", "preprocessing", ...}; of a file of the catalogue also
+        "licence", "source" (the paper) and "published": what it was measured to
+        reach, on what, by whom.
     """
 
     def __init__(self, trained, own):
@@ -189,10 +192,12 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
     """
     own = {}
     with config.isolated(own):
-        return Model(finished.load(
+        model = Model(finished.load(
             os.fspath(name), checkpoint=checkpoint, labels=labels,
             precision=precision, overrides=((), list(bindings)), trust=trust),
             own)
+    model.card |= ledger.card(name)
+    return model
 
 
 def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,

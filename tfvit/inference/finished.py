@@ -21,13 +21,13 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.inference import naming
 from tfvit.inference import preprocessing
+from tfvit.inference import published_run
 from tfvit.models import lit
 from tfvit.serving import images as images_lib
 from tfvit.serving import lit_signatures as lit_server
 from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
 from tfvit.storage import files
-from tfvit.weights import published
 from tfvit.weights import sidecar
 
 _TEXTS = 256  # Embedded at a time.
@@ -127,9 +127,7 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     if is_run:
         exp, config = experiment.of_run(where, overrides, trust=trust)
     else:
-        files, bindings = published.gin_of(where, overrides[1])
-        exp, config = experiment.from_config([*files, *overrides[0]],
-                                             [*bindings, *overrides[1]])
+        exp, config = published_run.experiment_of(where, overrides)
     if precision:
         exp = dataclasses.replace(exp, precision=precision)
     run = build.build(exp, strategy=tf.distribute.get_strategy(),
