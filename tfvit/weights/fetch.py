@@ -34,6 +34,7 @@ _STORAGE = "https://storage.googleapis.com"
 _ATTEMPTS = 3
 _PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
 _CHUNK = 2**20  # Bytes.
+HTTPException = http.client.HTTPException  # Beside OSError, of `complete`.
 _REPORT_EVERY = 5.0  # Seconds.
 
 
@@ -215,19 +216,24 @@ def _fetch(url, part):
     client, which looks for credentials, is asked only for what is not public.
     """
     try:
-        return _fetch_http(url, part)
+        return complete(url, part)
     except urllib.error.HTTPError as error:
         if not url.startswith("gs://") or error.code not in (401, 403):
             raise
     return tf.io.gfile.copy(url, part.name, overwrite=True)
 
 
-def _fetch_http(url, part):
+def complete(url, part, headers=()):
+    """Completes the open file `part` over HTTP, which it tries several times.
+
+    Raises:
+      OSError, http.client.HTTPException: it did not work.
+    """
     for attempt in range(1, _ATTEMPTS + 1):
         pause = _PAUSE
         try:
             return transfer.get_rest(
-                _http(url), part, key=cache.key(url),
+                _http(url), part, key=cache.key(url), headers=headers,
                 copy=functools.partial(_copy, url=cache.shown(url)))
         except (OSError, http.client.HTTPException) as error:
             if attempt == _ATTEMPTS or not transfer.may_pass(error):
