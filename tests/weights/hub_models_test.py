@@ -21,10 +21,17 @@ from tfvit.weights import torch_export
 
 pytest.importorskip("safetensors", reason="needs safetensors")
 TWO = ("hf_clip", "hf_siglip")
-SLOW = ("timm_r26",)
+FAST = ("timm_vit", "timm_registers", "timm_mixer", "timm_hybrid", "hf_vit",
+        "hf_clip", "hf_siglip")
 NAMES = [*torch_judges.TIMM, *torch_judges.HF]
-ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
-       for name in NAMES]
+
+
+def some_slow(rows):
+    """Rows of which those that are none of FAST are slow."""
+    return [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] not in FAST))
+            for row in rows]
+
+
 needs_torch = pytest.mark.skipif(
     not torch_judges.LIVE, reason="needs torch, timm and transformers")
 
@@ -77,7 +84,7 @@ def results(model, name):
     return {"logits": model(torch_judges.images(model.input_shape[1:3]))}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some_slow((name,) for name in NAMES))
 def test_a_model_gives_what_it_gave_there(name, recorded, folder):
     for what, value in results(build(folder(name)), name).items():
         assert_same(value, recorded[f"{name}/{what}"])
@@ -96,9 +103,9 @@ def test_the_libraries_themselves_agree(name, tmp_path):
         assert_same(value, theirs[what])
 
 
-BACK = [(name, "hf" if name == "hf_vit" else "timm") for name in (
+BACK = some_slow((name, "hf" if name == "hf_vit" else "timm") for name in (
     "timm_vit", "timm_gap", "timm_oblong", "timm_registers", "timm_map",
-    "timm_hybrid", "timm_fc_norm", "hf_vit")]
+    "timm_hybrid", "timm_fc_norm", "hf_vit"))
 
 
 def write_back(model, layout, path):
@@ -138,7 +145,9 @@ def test_two_towers_go_out_as_they_came_in(folder, tmp_path, recorded):
     for part in ("vision_config", "text_config"):
         written = json.loads(files["config.json"])[part]
         expected = about["config"][part]
-        assert {k: v for k, v in written.items() if expected.get(k) != v} == {}
+        # The recorded config has no tokenizer of that size, and defaults.
+        assert {k: v for k, v in written.items() if expected.get(k) != v and
+                not k.endswith(("token_id", "projection_dim"))} == {}
     (tmp_path / "back").mkdir()
     for name, content in files.items():
         (tmp_path / "back" / name).write_bytes(content)
@@ -207,6 +216,7 @@ def test_classes_have_their_names(folder, recorded):
     assert hub_models.class_names(path, 9) is None
 
 
+@pytest.mark.slow
 def test_clip_names_what_is_in_an_image(folder):
     functions = finished.signatures(folder("hf_clip"))
     classify = finished.zeroshot(functions, ["cat", "photo"], prompts=["a {}"])
@@ -228,7 +238,10 @@ TIMM = {"architecture": "vit_tiny_patch16_224", "model_args": {}}
     ({**TIMM, "model_args": {"norm_layer": "x"}}, {}, "model_args.norm_layer"),
     ({**TIMM, "global_pool": "avg"}, {}, "global_pool='avg'"),
     ({"model_type": "dinov3_vit"}, {}, "model_type 'dinov3_vit' is none"),
-    ({"model_type": "vit"}, {}, "do not go together"),
+    ({"model_type": "vit"}, {}, "no blocks of a Transformer"),
+    ({**TIMM, "model_args": [1]}, {}, "do not go together"),
+    ({**TIMM, "pretrained_cfg": {"std": [0, 0, 0]}}, {}, "and deviation"),
+    ({**TIMM, "pretrained_cfg": {"mean": 3}}, {}, "do not go together"),
     ({**TIMM, "model_args": {"num_heads": 7}}, {}, "which none of its kind"),
 ])
 def test_what_no_model_here_has_is_refused_by_name(config, more, words,
@@ -257,6 +270,7 @@ def test_a_file_alone_is_what_is_usual(recorded, tmp_path):
 def test_position_embeddings_tell_the_size_where_config_does_not():
     shapes = {"pos_embed": [1, 17, 64], "cls_token": [1, 1, 64],
               "patch_embed.proj.weight": [64, 3, 8, 8],
-              "blocks.0.mlp.fc1.weight": [128, 64]}
+              "blocks.0.mlp.fc1.weight": [128, 64],
+              "blocks.0.mlp.fc2.weight": [64, 128]}
     found = hub_models.describe({}, shapes)
     assert found.image_size == (32, 32) and found.grid == (4, 4)

@@ -1,7 +1,10 @@
 """How transformers and timm prepare images, as evaluation ops, and back."""
 
+import math
+
 from absl import logging
 
+_MAX_EDGE = 16_384  # Pixels.
 _HALF = (0.5, 0.5, 0.5)
 # PIL's numbers, which transformers writes, and timm's words.
 _METHODS = {0: "nearest", 1: "lanczos3", 2: "bilinear", 3: "bicubic",
@@ -69,7 +72,13 @@ def of_transformers(kind, config):
         }, scale), size
     edge = size if isinstance(size, int) else min(size)
     crop = crop or (edge, edge)
-    return _joined(_crop(min(crop) / edge, method, floor=True,
+    if not 0 < max(crop) <= edge <= _MAX_EDGE:
+        raise ValueError(f"its images are resized to {edge} pixels, of which "
+                         f"{crop} are taken.")
+    fraction = min(crop) / edge
+    while int(min(crop) / fraction) < edge:  # By a rounding of the last bit.
+        fraction = math.nextafter(fraction, 0)
+    return _joined(_crop(fraction, method, floor=True,
                          squash=isinstance(size, tuple)), scale), crop
 
 
