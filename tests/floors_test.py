@@ -29,6 +29,8 @@ DOORS = {
     "mlflow": r"engine/writers",
     "starlette": r"server/app",
     "uvicorn": r"serve",
+    "safetensors": r"weights/tensor_files",
+    "torch": r"weights/tensor_files",
     "jax": r"tpu/compile_step",
     "grpc": r"data/(service|decode_server)",
 }

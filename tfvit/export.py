@@ -20,6 +20,12 @@ Photos are turned by their EXIF orientation where the run's evaluation does it
 A model of images and texts embeds both, and says which text goes with an image.
 In other formats its towers are files of their own, image.tflite and text.tflite.
 
+    python -m tfvit.export --workdir=runs/b16_cifar10 --out=exports/b16 \
+        --format=safetensors --layout=timm
+
+writes exports/b16/safetensors_timm/VERSION/, a folder that timm's own loader
+reads ("local-dir:..."), or that of transformers with --layout=hf.
+
     python -m tfvit.export --npz=lit/LiT-B16B --out=demo --format=browser
 
 writes a page that runs the model in a browser: the folder demo/, for any static
@@ -72,8 +78,11 @@ _JIT = flags.DEFINE_bool(
     "jit", False, "Compile with XLA, anew for each batch size; what is printed "
     "says what the server needs.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "savedmodel", ("savedmodel", *formats.FILES, "browser"),
-    "What to write.")
+    "format", "savedmodel", ("savedmodel", *formats.FILES, "browser",
+                             "safetensors"), "What to write.")
+_LAYOUT = flags.DEFINE_enum(
+    "layout", "timm", ("timm", "hf"), "Whose names --format=safetensors has: "
+    "timm's, or those of Hugging Face's transformers.")
 _SAMPLES = flags.DEFINE_multi_string(
     "samples", [], "Images, folders or patterns: to compare other formats on, "
     "and, half of them, to find the ranges of tflite_int8, which needs 100 or "
@@ -98,6 +107,7 @@ from tfvit.inference import image_files
 from tfvit.serving import convert
 from tfvit.serving import howto
 from tfvit.serving import saved
+from tfvit.weights import torch_export
 
 _MAX_SAMPLES = 200  # For each of the two uses.
 _MIN_SAMPLES = 10
@@ -116,6 +126,8 @@ def main(words):
         _export_saved_model(load(precision=_PRECISION.value))
     elif _FORMAT.value == "browser":
         _export_page(load(precision="float32"))
+    elif _FORMAT.value == "safetensors":
+        _export_folder(load(precision="float32"))
     else:
         _export_files(load(precision="float32"))
 
@@ -127,6 +139,20 @@ def _export_page(trained):
         max_image_mb=_MAX_IMAGE_MB.value, max_pixels=_MAX_PIXELS.value)
     print(f"Wrote {path}\nLook at it: tfvit demo {_OUT.value}\nOr put "
           f"all of {_OUT.value} on any host of static files.")
+
+
+def _export_folder(trained):
+    record = trained.record()
+    path = saved.write_folder(torch_export.files(
+        trained.model, layout=_LAYOUT.value, class_names=trained.class_names,
+        ops=list(zip(record["preprocessing"], record["settings"])),
+        tokenizer=trained.tokenizer),
+        out=_OUT.value, kind=f"safetensors_{_LAYOUT.value}", step=trained.step)
+    kind = "" if trained.tokenizer else "ForImageClassification"
+    print(f"Wrote {path}\nLoad it: " + (
+        f"timm.create_model('local-dir:{path}', pretrained=True)"
+        if _LAYOUT.value == "timm" else
+        f"transformers.AutoModel{kind}.from_pretrained('{path}')"))
 
 
 def _export_files(trained):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import compiler_ir
 import tf_keras
 
-from tfvit.models import layers
+from tfvit.models import encoder_block
 from tfvit.models import products
 
 
@@ -107,7 +107,7 @@ def test_a_block_in_bfloat16_reads_scores_no_more_than_it_must(bfloat16):
     that a product reads, and no reshape joins B and N.
     """
     batch, count, heads = 3, 17, 2
-    block = layers.EncoderBlock(num_heads=heads, mlp_dim=32, name="block")
+    block = encoder_block.EncoderBlock(num_heads=heads, mlp_dim=32, name="block")
     block(tf.zeros([batch, count, 16]))
 
     @tf.function(jit_compile=True)

@@ -16,6 +16,7 @@ from tfvit.inference import finished
 from tfvit.reproduction import ledger
 from tfvit.serving import images as images_lib
 from tfvit.weights import catalogue
+from tfvit.weights import hub
 from tfvit.weights import load as load_lib
 
 _BATCH = 32  # Images at a time.
@@ -239,7 +240,7 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
         except TypeError as error:
             raise ValueError(f"tfvit.build({name!r}): "
                              f"{str(error).splitlines()[0]}") from error
-    if path and tf.io.gfile.isdir(path):
+    if path and tf.io.gfile.isdir(path) and not hub.is_folder(path):
         checkpoint_lib.from_run(model, path=path, reset_head=reset_head)
     elif path:
         load_lib.from_npz(model, path=path, reset_head=reset_head)

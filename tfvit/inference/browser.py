@@ -19,6 +19,7 @@ from tfvit.storage import paths
 
 _BYTES = {"float32": 4, "float16": 2, "int8": 1}  # Of a weight.
 _TEMPLATES = {"clip_best": prompts.clip_best, "clip_paper": prompts.clip_paper}
+_TOKENIZERS = ("wordpiece", "sentencepiece")  # What tools/demo has.
 _NAMES = ("cat", "dog", "car", "tree", "house", "person")  # To compare with.
 
 
@@ -50,6 +51,10 @@ def export(trained, out, *, precisions, images=(), texts=(),
     if not trained.tokenizer and server.num_classes is None:
         raise ValueError("--format=browser is for models of images and texts, "
                          "or of classes; this one gives features.")
+    if trained.tokenizer and trained.tokenizer.kind not in _TOKENIZERS:
+        raise ValueError("--format=browser: the page cannot read texts as "
+                         f"tokenizers.{trained.tokenizer.kind} does, only by "
+                         f"{' and '.join(_TOKENIZERS)}.")
     steps = page.steps(trained.record(), server.image_shape)
     page.check(out)
     found = presets_lib.find(images, trained.evaluations, server.image_shape)

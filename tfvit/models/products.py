@@ -67,10 +67,16 @@ def attend(query, key, value):
     return _attend(query, key, value)
 
 
-def weights(query, key):
-    """Attention weights float32 [B, heads, N (queries), N (keys)]."""
-    scores = tf.matmul(query, key, transpose_b=True)
-    return tf.nn.softmax(tf.cast(scores, tf.float32))
+def weights(query, key, causal=False):
+    """Attention weights float32 [B, heads, N (queries), N (keys)].
+
+    With `causal` a query has none on keys that follow it.
+    """
+    scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
+    if causal:
+        before = tf.linalg.band_part(tf.ones_like(scores, tf.bool), -1, 0)
+        scores = tf.where(before, scores, scores.dtype.min)
+    return tf.nn.softmax(scores)
 
 
 @tf.custom_gradient

@@ -100,6 +100,11 @@ def write_files(parts, *, server, kind, out, step, class_names, config, record):
         files[vocabulary_name(server.tokenizer)] = server.tokenizer.vocabulary
     else:
         files["labels.txt"] = "".join(f"{name}\n" for name in class_names)
+    return write_folder(files, out=out, kind=kind, step=step)
+
+
+def write_folder(files, *, out, kind, step):
+    """Writes {name: bytes or text} as OUT/KIND/VERSION/; returns the folder."""
     return new_version(os.path.join(out, kind), step,
                        lambda folder: write_all(folder, files))
 
@@ -114,8 +119,8 @@ def write_all(folder, files):
 
 def vocabulary_name(tokenizer):
     """What the file of a tokenizer's vocabulary is called."""
-    return {"wordpiece": "vocab.txt",
-            "sentencepiece": "sentencepiece.model"}[tokenizer.kind]
+    return {"wordpiece": "vocab.txt", "clip_bpe": "clip_bpe.json"}.get(
+        tokenizer.kind, "sentencepiece.model")
 
 
 def facts(server):

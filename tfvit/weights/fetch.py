@@ -32,6 +32,7 @@ _SUFFIXES = (".npz", ".csv", ".txt", ".model", ".index",
 _MODEL = re.compile(r"\b(ViT|Mixer)[-_]?(Ti|[SBLH])[-_]?(\d\d?)\b", re.I)
 _STORAGE = "https://storage.googleapis.com"
 _CHUNK = 2**20  # Bytes.
+HTTPException = http.client.HTTPException  # Beside OSError, of `complete`.
 _REPORT_EVERY = 5.0  # Seconds.
 
 
@@ -213,17 +214,23 @@ def _fetch(url, part):
     client, which looks for credentials, is asked only for what is not public.
     """
     try:
-        return _fetch_http(url, part)
+        return complete(url, part)
     except urllib.error.HTTPError as error:
         if not url.startswith("gs://") or error.code not in (401, 403):
             raise
     return tf.io.gfile.copy(url, part.name, overwrite=True)
 
 
-def _fetch_http(url, part):
+def complete(url, part, headers=()):
+    """Completes the open file `part` over HTTP, which it tries several times.
+
+    Raises:
+      OSError, http.client.HTTPException: it did not work.
+    """
     shown = cache.shown(url)
     return transfer.patiently(
         lambda: transfer.get_rest(_http(url), part, key=cache.key(url),
+                                  headers=headers,
                                   copy=functools.partial(_copy, url=shown)),
         lambda error, pause: logging.warning(
             "Download of %s broke off (%s); trying again in %g s.", shown,

@@ -31,8 +31,18 @@ class BrokenOff(OSError):
     """A download that may go better when it is tried again."""
 
 
-def send(url, headers):
-    """Sends a request; a user and password of the URL become a header."""
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Raises HTTPError where a server refers to another place."""
+
+    def redirect_request(self, *unused_args):
+        return None
+
+
+def send(url, headers, *, method="GET", redirects=True):
+    """Sends a request; a user and password of the URL become a header.
+
+    Authorization goes to the host of the URL alone, not where it refers to.
+    """
     parts = urllib.parse.urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     parts = parts._replace(
@@ -40,17 +50,22 @@ def send(url, headers):
         netloc=host.encode("idna").decode(),
         path=urllib.parse.quote(parts.path, safe=_MEANS_SOMETHING),
         query=urllib.parse.quote(parts.query, safe=_MEANS_SOMETHING))
-    request = urllib.request.Request(parts.geturl(),
-                                     headers={"Accept-Encoding": "identity",
-                                              **headers})
+    headers = {"Accept-Encoding": "identity", **dict(headers)}
+    secret = headers.pop("Authorization", None)
+    request = urllib.request.Request(parts.geturl(), headers=headers,
+                                     method=method)
+    if secret:
+        request.add_unredirected_header("Authorization", secret)
     if at:
         user = urllib.parse.unquote(user).encode()
         request.add_unredirected_header(
             "Authorization", f"Basic {base64.b64encode(user).decode()}")
-    return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    if redirects:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    return urllib.request.build_opener(_Stay).open(request, timeout=_TIMEOUT)
 
 
-def get_rest(url, part, *, key, copy):
+def get_rest(url, part, *, key, copy, headers=()):
     """Appends what is missing to an open file, and checks the result.
 
     Args:
@@ -59,6 +74,7 @@ def get_rest(url, part, *, key, copy):
       key: of what is wanted, as cache.key makes it.
       copy: (response, part, bytes at hand, bytes in all or None) -> bytes then;
         writes the body to `part`.
+      headers: {name: value} that go with the request.
 
     Raises:
       OSError, http.client.HTTPException: it did not work; see may_pass.
@@ -68,7 +84,7 @@ def get_rest(url, part, *, key, copy):
     if have and notes and notes.get("url") != key:
         part.truncate(0)
         have = 0
-    headers = {}
+    headers = dict(headers)
     if have:
         headers["Range"] = f"bytes={have}-"
         if condition := _if_range(notes):

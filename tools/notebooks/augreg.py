@@ -40,6 +40,7 @@ from matplotlib_inline import backend_inline
 import numpy as np
 import pandas as pd
 from PIL import Image
+
 from tfvit.weights import augreg
 from tfvit.weights import load
 

@@ -108,6 +108,7 @@ except OSError as error:
 
 # %%
 from PIL import Image
+
 from tfvit.data.datasets import shapes
 
 

@@ -41,6 +41,7 @@ from matplotlib import pyplot as plt
 from matplotlib_inline import backend_inline
 import numpy as np
 import pandas as pd
+
 from tfvit.data import prompts
 from tfvit.data.datasets import shapes
 
