@@ -24,6 +24,8 @@ from tfvit.api import words
      "Cannot read bindings=['x = y']: no."),
     ("by tfvit train --gin_file=gin/a.gin --gin_bindings=\"A = 1\".",
      "by tfvit train --gin_file=gin/a.gin --gin_bindings=\"A = 1\"."),
+    ("--val_share=0.1: DATA=a/b is empty.",
+     "val_share=0.1: data='a/b' is empty."),
     ("a--b, x--from=3 and -- are no flags",
      "a--b, x--from=3 and -- are no flags"),
 ])

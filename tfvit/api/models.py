@@ -15,6 +15,7 @@ from tfvit.finetuning import start
 from tfvit.inference import finished
 from tfvit.serving import images as images_lib
 from tfvit.weights import catalogue
+from tfvit.weights import fetch
 from tfvit.weights import load as load_lib
 
 _BATCH = 32  # Images at a time.
@@ -40,8 +41,8 @@ class Model:
         [B, C]; or a models.lit.LiT.
       class_names: of the C classes; [] of a LiT.
       config: the gin config of the model, as text.
-      card: {"name", "parameters", "input_size": (H, W), "step", "precision",
-        "link", "preprocessing", ...}.
+      card: {"name", "source", "parameters", "input_size": (H, W), "step",
+        "precision", "link", "preprocessing", ...}.
     """
 
     def __init__(self, trained, own):
@@ -209,10 +210,12 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
     labels = labels and words.path("labels", labels)
     own = {}
     with config.isolated(own):
-        return Model(finished.load(
+        model = Model(finished.load(
             name, checkpoint=checkpoint, labels=labels, precision=precision,
             overrides=((), words.texts("bindings", bindings)), trust=trust),
             own)
+    model.card["source"] = fetch.catalogue_url(name) or name
+    return model
 
 
 @words.of_python()
@@ -243,7 +246,7 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
     """
     stem = start.stem_of(words.path("name", name))
     # Before the model, which takes memory, is made.
-    path = weights and _weights(stem, words.path("weights", weights))
+    path = weights and published(stem, words.path("weights", weights))
     with config.isolated():
         config.parse([f"{_FOLDER}/{stem}.gin"],
                      [f"NUM_CLASSES = {_number(num_classes)!r}",
@@ -254,10 +257,10 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
         except TypeError as error:
             raise ValueError(f"tfvit.build({name!r}): "
                              f"{str(error).splitlines()[0]}") from error
-    if path and tf.io.gfile.isdir(path):
-        checkpoint_lib.from_run(model, path=path, reset_head=reset_head)
-    elif path:
-        load_lib.from_npz(model, path=path, reset_head=reset_head)
+    if path:
+        assign = (checkpoint_lib.from_run if tf.io.gfile.isdir(path) else
+                  load_lib.from_npz)
+        assign(model, path=path, reset_head=reset_head)
     return model
 
 
@@ -271,8 +274,8 @@ def list_checkpoints(pattern="*"):
     return fnmatch.filter(catalogue.names(), pattern)
 
 
-def _weights(stem, weights):
-    """The path or name of what `build` loads."""
+def published(stem, weights):
+    """The name of a collection's file for a model; else `weights` as it is."""
     if weights not in catalogue.FILES:
         return weights
     fitting = [name for name in list_checkpoints(f"{weights}/*")

@@ -18,7 +18,9 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.engine import dry_run
 from tfvit.finetuning import plan as plan_lib
+from tfvit.finetuning import start
 from tfvit.finetuning import wishes as wishes_lib
+from tfvit.weights import catalogue
 
 
 class Recipe:
@@ -242,6 +244,10 @@ def plan(data, *, gin_files=(), bindings=(), **wishes):
                          f"{', '.join(sorted(known))}.")
     wishes = words.checked(wishes_lib.Wishes,
                            {"data": data, "out": None, **wishes})
+    if wishes.get("weights") in catalogue.FILES:
+        wishes["weights"] = models.published(
+            start.stem_of(wishes.get("model", start.DEFAULT)),
+            wishes["weights"])
     own = {}
     with config.isolated(own):
         chosen = plan_lib.Plan(wishes_lib.Wishes(

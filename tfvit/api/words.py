@@ -30,7 +30,7 @@ _KINDS = {str: ((str, os.PathLike), "a text"),
 def arguments(text: str) -> str:
     """Returns a command's text with arguments in place of flags.
 
-    --from=none becomes weights='none', and --lr=0.1 lr=0.1.
+    --from=none becomes weights='none', --lr=0.1 lr=0.1, and DATA=x data='x'.
     """
     def argument(found):
         if found["command"]:
@@ -43,7 +43,7 @@ def arguments(text: str) -> str:
             value = repr(value)
         return f"{name}=[{value}]" if name == "bindings" else f"{name}={value}"
 
-    return _FLAG.sub(argument, text)
+    return _FLAG.sub(argument, re.sub(r"\bDATA=", "--data=", text))
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ except ImportError:  # In a fresh environment, once; ../.. is the checkout.
 
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -187,24 +188,32 @@ pd.DataFrame(model.predict(photo)[0], columns=["class", "probability"])
 # ## The same numbers from timm
 #
 # timm reads the same `.npz` files; on the same pixels the logits are equal to
-# rounding.
+# rounding. It runs in a process of its own: TensorFlow and PyTorch in one may not
+# get along.
 
 # %%
+THEIRS = """
+import sys, numpy, timm, torch
+model = timm.create_model("vit_tiny_patch16_224", num_classes=int(sys.argv[3]))
+model.load_pretrained(sys.argv[1])
+images = torch.tensor(numpy.load(f"{sys.argv[2]}/images.npy"))
+with torch.no_grad():
+    logits = model.eval()(images.permute(0, 3, 1, 2))
+numpy.save(f"{sys.argv[2]}/logits.npy", logits.numpy())
+"""
 images = model.preprocess(photo)
-logits = model.keras(images).numpy()
-try:
-    import timm
-    import torch
-except ImportError:
+ours = model.keras(images).numpy()
+np.save(HERE / "images.npy", images)
+done = subprocess.run(
+    [sys.executable, "-c", THEIRS, fetch.resolve(path), HERE,
+     str(len(model.class_names))], capture_output=True, text=True)
+if "No module named" in done.stderr:
     print("timm is not installed here: pip install timm.")
 else:
-    theirs = timm.create_model("vit_tiny_patch16_224",
-                               num_classes=len(model.class_names))
-    theirs.load_pretrained(fetch.resolve(path))
-    with torch.no_grad():
-        other = theirs.eval()(torch.tensor(images.transpose(0, 3, 1, 2)))
-    print(f"largest difference of {logits.size} logits up to "
-          f"{np.abs(logits).max():.2f}: {np.abs(other.numpy() - logits).max():.1e}")
+    done.check_returncode()
+    theirs = np.load(HERE / "logits.npy")
+    print(f"largest difference of {ours.size} logits up to "
+          f"{np.abs(ours).max():.2f}: {np.abs(theirs - ours).max():.1e}")
 
 # %% [markdown]
 # ## Fine-tune it
