@@ -21,8 +21,8 @@ SHORT = ["experiment.Experiment.total_steps = 12",
          "experiment.Experiment.checkpoint_every = 4",
          "schedules.cosine.warmup_steps = 2"]
 ELSEWHERE = re.compile(
-    r"b16|B_?16|b32|beside_keras|lit|LiT|imagenet|coco|cifar|AUGREG|gs://|\bserve|bench|seed0|"
-    r"grid=|augreg --where|records|sweep_lr|gin/folder.gin|aug_light1")
+    r"b16|B_?16|b32|lit|LiT|imagenet|coco|cifar|AUGREG|gs://|\bserve|bench|seed0|"
+    r"beside_keras|grid=|augreg --where|records|sweep_lr|gin/folder.gin|aug_light1")
 BEFORE = [["train", "--gin_file=gin/digits.gin"]]  # What they start from.
 
 

@@ -9,8 +9,8 @@ import os
 import pathlib
 
 import numpy as np
-from PIL import Image
 import pandas as pd
+from PIL import Image
 import pytest
 import tf_keras
 

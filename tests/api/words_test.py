@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfvit.api import words
 
@@ -49,6 +50,15 @@ def test_what_needs_no_other_words_passes_as_it_is():
         with pytest.raises(type(made)) as error, words.of_python():
             raise made
         assert error.value is made
+
+
+def test_tensorflows_errors_become_pythons(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere") as error:
+        with words.of_python():
+            tf.io.gfile.GFile(str(tmp_path / "nowhere")).read()
+    assert "\n" not in str(error.value)
+    with pytest.raises(MemoryError, match="out of memory"), words.of_python():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
 
 @dataclasses.dataclass

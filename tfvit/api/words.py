@@ -9,7 +9,10 @@ import os
 import re
 import typing
 
+import tensorflow as tf
+
 from tfvit import error_words
+from tfvit.storage import errors
 
 # Flags that are called otherwise in Python.
 _ARGUMENTS = {"from": "weights", "gin_file": "gin_files",
@@ -50,7 +53,8 @@ def arguments(text: str) -> str:
 def of_python() -> Iterator[None]:
     """Makes what goes wrong inside speak of arguments, in one sentence.
 
-    The kind of error stays; what Gin and Keras add to its message goes.
+    The kind of error stays; what Gin and Keras add to its message goes, and
+    TensorFlow's become OSErrors and MemoryErrors.
     """
     try:
         yield
@@ -62,6 +66,11 @@ def of_python() -> Iterator[None]:
         if said == str(error) or issubclass(kind, UnicodeError):
             raise
         raise kind(said) from error
+    except tf.errors.OpError as error:  # Not Python's, and of many lines.
+        kind = (MemoryError if errors.is_memory(error) else
+                FileNotFoundError if isinstance(
+                    error, tf.errors.NotFoundError) else OSError)
+        raise kind(errors.sentence(error)) from error
 
 
 def path(name: str, value: str | os.PathLike) -> str:
