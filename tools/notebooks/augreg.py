@@ -188,13 +188,15 @@ pd.DataFrame(model.predict(photo)[0], columns=["class", "probability"])
 # ## The same numbers from timm
 #
 # timm reads the same `.npz` files; on the same pixels the logits are equal to
-# rounding. It runs in a process of its own: TensorFlow and PyTorch in one may not
-# get along.
+# rounding, once its GELU is the approximation by tanh that these models were trained
+# with. It runs in a process of its own: TensorFlow and PyTorch in one may not get
+# along.
 
 # %%
 THEIRS = """
 import sys, numpy, timm, torch
-model = timm.create_model("vit_tiny_patch16_224", num_classes=int(sys.argv[3]))
+model = timm.create_model("vit_tiny_patch16_224", num_classes=int(sys.argv[3]),
+                          act_layer="gelu_tanh")
 model.load_pretrained(sys.argv[1])
 images = torch.tensor(numpy.load(f"{sys.argv[2]}/images.npy"))
 with torch.no_grad():
