@@ -23,7 +23,7 @@ SHORT = ["experiment.Experiment.total_steps = 12",
 ELSEWHERE = re.compile(
     r"b16|B_?16|b32|lit|LiT|imagenet|coco|cifar|AUGREG|gs://|\b(serve|demo|"
     r"decode_worker)\b|bench|seed0|_parquet|_disk|photos-{|"
-    r"grid=|augreg --where|records|sweep_lr|gin/folder.gin|aug_light1")
+    r"beside_keras|grid=|augreg --where|records|sweep_lr|gin/folder.gin|aug_light1")
 BEFORE = [["train", "--gin_file=gin/digits.gin"]]  # What they start from.
 
 

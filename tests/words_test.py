@@ -122,6 +122,7 @@ WRONG = [  # (words of the command, what its last line must say)
     (["prepare", "photos", "--out=x", "--quality=101"], "quality"),
     (["prepare", "photos", "--out=x", "--short_sid=5"],
      "Did you mean --short_side?"),
+    (["beside_keras"], "Say which folder"),
     (["demo"], "Say which model, --model=..., or which folder"),
     (["demo", "/nowhere"], "/nowhere holds no models.json"),
     (["demo", "tools", "--precisions=int4"], "must be some of float32, "),

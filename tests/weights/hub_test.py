@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from tfvit.weights import fetch
 from tfvit.weights import hub
 from tfvit.weights import load
 from tfvit.weights import transfer
