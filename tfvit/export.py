@@ -134,7 +134,7 @@ def _export_page(trained):
         trained, _OUT.value, precisions=_PRECISIONS.value,
         images=_PRESETS.value, texts=_TEXTS.value, name=_NAME.value,
         max_image_mb=_MAX_IMAGE_MB.value, max_pixels=_MAX_PIXELS.value)
-    print(f"Wrote {path}\nLook at it: tfvit demo --out={_OUT.value}\nOr put "
+    print(f"Wrote {path}\nLook at it: tfvit demo {_OUT.value}\nOr put "
           f"all of {_OUT.value} on any host of static files.")
 
 
