@@ -41,6 +41,7 @@ def served(tmp_path, monkeypatch):
 
     def call(*words, **flags):
         with flagsaver.flagsaver(**{"port": 0, **flags}):
+            demo.flags.FLAGS.mark_as_parsed()
             demo.main(words)
         return folders[-1][0]
 

@@ -57,7 +57,8 @@ class Page:
         return self.js("return document.getElementById(a[0]).innerText", name)
 
     def alert(self):
-        return self.said("alert") if self.id("alert").is_displayed() else ""
+        return self.js("""const alert = document.getElementById('alert');
+            return alert.hidden ? '' : alert.querySelector('p').innerText""")
 
     def answers(self):
         """{prompt or class: probability, or None}, in the order of the rows."""
@@ -110,16 +111,22 @@ class Page:
                 {"identifier": made_id})
 
     @contextlib.contextmanager
-    def uncached(self):
-        """Files come from the server."""
-        for name, value in (("Network.enable", {}), ("Network.setCacheDisabled", {
-                "cacheDisabled": True})):
-            self.driver.execute_cdp_cmd(name, value)
+    def uncached(self, speed=-1):
+        """Files come from the server, at most `speed` bytes a second."""
+
+        def network(disabled, limit):
+            call = self.driver.execute_cdp_cmd
+            call("Network.enable", {})
+            call("Network.setCacheDisabled", {"cacheDisabled": disabled})
+            call("Network.emulateNetworkConditions", {
+                "offline": False, "latency": 0, "downloadThroughput": limit,
+                "uploadThroughput": -1})
+
+        network(True, speed)
         try:
             yield
         finally:
-            self.driver.execute_cdp_cmd("Network.setCacheDisabled",
-                                        {"cacheDisabled": False})
+            network(False, -1)
 
     def size(self, width, height, dark=False):
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {

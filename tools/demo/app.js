@@ -19,7 +19,7 @@ import * as table from './table.js';
 const PAUSE = 150;  // Milliseconds without a key, after which texts are read.
 
 let all = [], model = null, pictures = [], chosen = null, prompts = [];
-let view = 'one', by = 'texts', edited = false, turn = 0, timer = 0;
+let view = 'one', by = 'texts', edited = false, turn = 0, timer = 0, note = '';
 
 // From what there is to answers.
 
@@ -46,13 +46,19 @@ async function answer(late) {
   const scores = wanted.map(picture => logits(picture, vectors));
   if (view === 'one') await drawOne(scores[0]);
   else drawAll(wanted, scores);
-  $('status').textContent = [said(scores[0]), took].filter(x => x).join(' ');
+  $('status').textContent = [said(scores[0]), took, note].filter(x => x).join(' ');
+  note = '';
 }
 
 /** On the processor, and says so. */
 function goOn(error) {
-  complain(new Error(`${error.message} It runs on the processor instead.`));
-  if ($('device').value) $('device').value = 'cpu';
+  const why = `${error.message} It runs on the processor instead.`;
+  if ($('device').value) {
+    complain(new Error(why));
+    $('device').value = 'cpu';
+  } else {  // Nobody asked for it.
+    note = why;
+  }
   return reweigh(model.precision.name, 'cpu');
 }
 

@@ -10,7 +10,7 @@ const MOST_THREADS = 8;
 /** The graphics card cannot do it: the processor can. */
 export class GpuError extends Error {}
 
-let core = null, loading = null, loaded = null, threads = 1, parts = false;
+let core = null, loading = null, loaded = null, threads = 1;
 let last = Promise.resolve();  // What the runtime does, one after the other.
 
 /** Loads LiteRT, once for each of what it is to run on. */
@@ -39,26 +39,27 @@ async function begin(gpu) {
     const has = feature => core.supportsFeature(feature).catch(() => false);
     const relaxed = await has('relaxedSimd');
     // One or the other: the build with threads cannot wait for the card.
-    parts = gpu && relaxed && await has('jspi');
-    const many = !parts && globalThis.crossOriginIsolated && relaxed &&
+    const jspi = gpu && relaxed && await has('jspi');
+    const many = !jspi && globalThis.crossOriginIsolated && relaxed &&
         await has('threads');
-    await load(many ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1);
+    await load(many ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1,
+        jspi);
   } catch (error) {
     throw new Error(`The runtime could not be loaded (${error?.message ?? error}). ` +
         'Load the page again.');
   }
 }
 
-async function load(wanted) {
+async function load(wanted, jspi) {
   const wasm = new URL('wasm/', import.meta.resolve('@litertjs/core')).href;
   threads = wanted;
   try {
-    await core.loadLiteRt(wasm, {threads: threads > 1, jspi: parts});
+    await core.loadLiteRt(wasm, {threads: threads > 1, jspi});
   } catch (error) {
     if (threads === 1) throw error;
     console.warn('There are no threads.', error);  // Their memory is another.
     core.unloadLiteRt();
-    await load(1);
+    await load(1, jspi);
   }
 }
 
@@ -78,14 +79,13 @@ export async function compile(bytes, {gpu}) {
   try {
     const model = await core.loadAndCompile(bytes, {
       accelerator: 'webgpu', gpuOptions: {precision: 'fp32'}});
-    // Without "parts" all of a model runs elsewhere where some of it must.
-    if (model.isFullyAccelerated || parts) {
+    if (model.options.accelerator === 'webgpu') {
       return network(model, {kind: GpuError, where: model.isFullyAccelerated ?
         'WebGPU' : 'WebGPU, some of it WebAssembly'});
     }
-    model.delete();
+    model.delete();  // It is LiteRT that went on elsewhere, with one thread.
   } catch (error) {
-    throw new GpuError(`WebGPU cannot run this model (${error?.message ?? error}).`);
+    console.warn(error);
   }
   throw new GpuError('WebGPU cannot run this model.');
 }
