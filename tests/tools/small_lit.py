@@ -20,10 +20,12 @@ def trained():
     exp, config = experiment.from_config(["gin/lit_shapes.gin"], [])
     model = exp.model()
     tokenizer = tokenizers.wordpiece(vocab=shapes.vocabulary(), max_len=12)
-    source = shapes.captioned(split="train", copies=8)
+    source = shapes.captioned(split="train", copies=4)
     examples = list(source_lib.pick(source, range(source.num_examples)))
     images = ops.value_range(tf.stack([one["image"] for one in examples]))
-    tokens = tf.stack([tokenizer(one["label"]) for one in examples])
+    tokens = tf.reshape(
+        tokenizer(tf.concat([one["label"] for one in examples], 0)),
+        [len(examples), len(shapes.TEXTS), tokenizer.max_len])
     optimizer = tf_keras.optimizers.legacy.Adam(2e-3)
 
     @tf.function
