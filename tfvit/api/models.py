@@ -256,9 +256,9 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
         config.parse([f"{_FOLDER}/{stem}.gin"],
                      [f"NUM_CLASSES = {_number(num_classes)!r}",
                       f"IMAGE_SIZE = {_number(image_size)!r}"])
-        model = config.bound("experiment.Experiment.model")
         try:
-            model = model.scoped_configurable_fn(**settings)
+            model = config.bound("experiment.Experiment.model"
+                                 ).scoped_configurable_fn(**settings)
         except TypeError as error:
             raise ValueError(f"tfvit.build({name!r}): "
                              f"{str(error).splitlines()[0]}") from error
@@ -270,7 +270,7 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
 
 
 def list_models(pattern="*"):
-    """Names that build takes, such as "b16"; `pattern` as of a shell: "r*"."""
+    """Names that build takes, "b16" ...; `pattern` as of a shell: "r*"."""
     return fnmatch.filter(start.stems(), pattern)
 
 
@@ -294,10 +294,8 @@ def published(stem, weights):
     return fitting[0]
 
 
-
 def _number(value):
     """Without NumPy's kinds of numbers, and lists, which gin cannot have."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return tuple(map(_number, value)) if isinstance(
-        value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, np.generic) else value
