@@ -1,7 +1,6 @@
 """Models for Python programs: find them, build them, load them, use them."""
 
 import fnmatch
-import numbers
 
 import numpy as np
 import tensorflow as tf
@@ -96,7 +95,7 @@ class Model:
         Raises:
           ValueError: the model has no classes (see zeroshot).
         """
-        if not isinstance(top_k, numbers.Integral) or top_k < 1:
+        if not isinstance(top_k, (int, np.integer)) or top_k < 1:
             raise ValueError(f"top_k={top_k!r} must be a whole number of at "
                              "least 1.")
         found = self._map(self._signature("serving_default"), images)
