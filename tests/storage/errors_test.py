@@ -50,6 +50,22 @@ def test_a_full_device_is_no_full_disk(text, memory):
     assert ("out of memory" in errors.sentence(error)) == memory
 
 
+@pytest.mark.parametrize("contents, why", [
+    (b"", "Input is empty."),
+    (b"text", "Unknown image file format. One of JPEG, PNG, GIF, BMP, WebP "
+     "required."),
+    (b"\xff\xd8\xff", "jpeg::Uncompress failed. Invalid JPEG data or crop "
+     "window.")])
+def test_of_a_graph_only_the_complaint_is_told(contents, why):
+    # TensorFlow says where in Python the node was made, too.
+    decode = tf.function(lambda image: tf.cond(
+        tf.strings.length(image) > 100, lambda: tf.zeros([1, 1, 3], tf.uint8),
+        lambda: tf.io.decode_image(image, 3, expand_animations=False)))
+    error = caught(lambda: decode(tf.constant(contents)))
+    assert "Graph execution error" in error.message
+    assert errors.reason(error) == why
+
+
 def test_what_tensorflow_says_of_a_full_disk_is_kept():
     error = full_disk()
     assert isinstance(error, tf.errors.ResourceExhaustedError)

@@ -2,8 +2,8 @@
 from collections.abc import Callable, Iterator
 from concurrent import futures
 import dataclasses
+import functools
 import io
-import json
 import os
 import re
 import time
@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfvit.data.datasets import array_records
 from tfvit.data.datasets import prepared
 from tfvit.data.preparation import index as index_lib
+from tfvit.data.preparation import reading
 from tfvit.storage import errors
 from tfvit.storage import files as files_lib
 from tfvit.storage import paths
@@ -23,6 +24,8 @@ from tfvit.storage import paths
 _PER_SHARD, _MOST_SHARDS = 1_000, 256
 _AHEAD = 4  # Images of each thread that are under way.
 _SPEAK = 10.0  # Seconds.
+# Which examples are in which file; files of another one are not to be mixed.
+LAYOUT = 2
 _OWN = ("image", "name")
 
 
@@ -78,12 +81,11 @@ def write(plan: Plan, split: str, source) -> dict:
         path = os.path.join(plan.out, name)
         part = path + ".json"
         if not (name in others and tf.io.gfile.exists(part)):
-            records = source.examples(seed=0, shard_index=i, num_shards=count)
-            _write_shard(plan, path, records, progress)
+            _write_shard(plan, path, reading.records(source, i, count),
+                         progress)
         else:
             progress.skip(source.shard_size(i, count))
-        with tf.io.gfile.GFile(part) as f:
-            parts.append(json.load(f))
+        parts.append(index_lib.read_json(part))
     found = _index(plan, split, names, parts, source)
     index_lib.write_json(done, found)
     for name in names:
@@ -92,23 +94,29 @@ def write(plan: Plan, split: str, source) -> dict:
 
 
 def _write_shard(plan, path, records, progress):
-    """Writes a file of records, and {path}.json about it before."""
+    """Writes a file of reading.records, and {path}.json about it before."""
     partial = path + ".unfinished"
     rows = {"lengths": [], "labels": [], "photos": [], "left_out": []}
-    writer = (array_records.writer(partial) if plan.kind == "array_record" else
-              tf.io.TFRecordWriter(partial))
+    writing = functools.partial(
+        errors.writing, partial, "Mend that, and give the same command again: "
+        "it goes on where it was.")
+    with writing():
+        writer = (array_records.Writer if plan.kind == "array_record" else
+                  tf.io.TFRecordWriter)(partial)
     for name, record, photo in _made(plan, records, progress):
         if isinstance(photo, str):
-            rows["left_out"].append([name, photo])
+            rows["left_out"].append([name, " ".join(photo.split())])
             continue
         contents = _example(record, photo)
-        writer.write(contents)
+        with writing():
+            writer.write(contents)
         rows["lengths"].append(len(contents))
         rows["photos"].append([*photo.before, *photo.after, photo.bytes_before,
                                len(photo.contents), int(photo.copied)])
         if np.ndim(record["label"]) == 0 and record["label"].dtype != object:
             rows["labels"].append(int(record["label"]))
-    writer.close()
+    with writing():
+        writer.close()
     rows["bytes"] = tf.io.gfile.stat(partial).length
     rows["sha256"] = index_lib.sha256(partial)
     index_lib.write_json(path + ".json", rows)
@@ -118,9 +126,9 @@ def _write_shard(plan, path, records, progress):
 def _made(plan, records, progress) -> Iterator:
     """(name, record, its Photo or why there is none) of all, in order."""
 
-    def one(record):
+    def one(record, reason):
         try:
-            return plan.make(record["image"])
+            return reason or plan.make(record["image"])
         except tf.errors.OpError as error:
             return errors.reason(error)
 
@@ -133,8 +141,8 @@ def _made(plan, records, progress) -> Iterator:
             progress.add()
             return paths.shown(record["name"]), record, photo
 
-        for record in records.as_numpy_iterator():
-            waiting.append((record, pool.submit(one, record)))
+        for record, reason in records:
+            waiting.append((record, pool.submit(one, record, reason)))
             if len(waiting) >= _AHEAD * plan.threads:
                 yield first()
         while waiting:
