@@ -78,6 +78,10 @@ def make(data, out, *, kind=None, splits=(), short_side=None, quality=95,
     out = paths.home(out)
     if paths.is_local(out):
         out = os.path.abspath(out)
+        source = os.path.abspath(paths.home(data))
+        if os.path.isdir(source) and f"{out}/".startswith(f"{source}/"):
+            raise ValueError(f"--out={out} lies in {data}, which is to stay as "
+                             "it is: write beside it.")
     kind = _kind(out, kind)
     makers, text = dataset.makers(data, val_share=val_share,
                                   overrides=overrides)

@@ -21,6 +21,7 @@ def report():
                               rate=1e5)
 
 
+@pytest.mark.slow
 def test_every_stage_and_way_is_there(report):
     spent = [name.split(":")[0] for name in report
              if name.endswith(": CPU ms per image")]
@@ -33,6 +34,7 @@ def test_every_stage_and_way_is_there(report):
     assert report["decode_and_inception_crop: CPU ms per image"] > 0
 
 
+@pytest.mark.slow
 def test_the_cores_needed_follow(report):
     parts = [report[f"{name}: CPU ms per image"] for name in (
         "read", "decode_and_inception_crop", "flip_lr", "to_uint8", "batch")]

@@ -39,7 +39,8 @@ def mixed(weights, *parts):
                            weights=weights)
 
 
-@pytest.mark.parametrize("first", [numbered, streamed])
+@pytest.mark.parametrize("first", [
+    pytest.param(numbered, marks=pytest.mark.slow), streamed])
 def test_an_epoch_holds_the_shares_and_every_example(first):
     read = mixed([3, 1], first(12), numbered(3, 100))
     seen = pixels(read.examples(seed=1))
@@ -53,7 +54,8 @@ def test_an_epoch_holds_the_shares_and_every_example(first):
     assert len({x >= 100 for x in seen[:8]} | {x >= 100 for x in seen[8:]}) == 2
 
 
-@pytest.mark.parametrize("first", [numbered, streamed])
+@pytest.mark.parametrize("first", [
+    pytest.param(numbered, marks=pytest.mark.slow), streamed])
 def test_skipping_leaves_out_the_first_examples(first):
     read = mixed([1, 1], first(5), numbered(8, 100))
     seen = []

@@ -77,7 +77,8 @@ def alone():
 
 # Batches are larger than the epochs, and end within them.
 @pytest.mark.parametrize("size, workers, replicas", [
-    (13, 2, 1), (13, 3, 2), (24, 8, 1)])
+    (13, 2, 1), (13, 3, 2),
+    pytest.param(24, 8, 1, marks=pytest.mark.slow)])
 def test_the_batches_are_the_same_for_any_number_of_workers(size, workers,
                                                             replicas, alone):
     shared = batches(numbered(size), 48, 3, workers, replicas)

@@ -60,10 +60,13 @@ def test_larger_images_shrink_as_pillow_shrinks_them(width, height, after):
         image, float), after[1], 0), after[0], 1)).astype(np.uint8))
     # Our JPEG is Pillow's of the exact means: both take libjpeg's tables for
     # the quality, its slow cosine transform and half the colours.
-    np.testing.assert_array_equal(kept, opened(encoded(exact)))
-    if width % after[0] == height % after[1] == 0:  # Else it takes no parts.
-        # Pillow rounds twice, after columns and rows: half of 255ths each.
+    if width % after[0] == height % after[1] == 0:
+        np.testing.assert_array_equal(kept, opened(encoded(exact)))
+        # Pillow rounds twice, after columns and rows: by half of 255ths each.
         assert_near(exact, image.resize(after, Image.BOX), 1)
+    else:  # Where parts are cut, float32 may round the other way at a half.
+        assert_near(kept, opened(encoded(exact)), 1)
+        assert np.mean(np.not_equal(kept, opened(encoded(exact)))) < 0.05
 
 
 def test_what_needs_nothing_is_copied_byte_by_byte():
@@ -96,8 +99,12 @@ def test_exif_is_applied_and_colours_become_rgb():
     assert kept.mode == "RGB"
     read = tf.io.decode_jpeg(cmyk, channels=3).numpy()
     np.testing.assert_array_equal(kept, opened(encoded(Image.fromarray(read))))
-    # TensorFlow decodes by libjpeg's fast cosine transform, Pillow by the slow.
-    assert_near(read, opened(cmyk).convert("RGB"), 6)
+    # TensorFlow decodes by libjpeg's fast cosine transform, Pillow by the slow:
+    # so far apart is one colour, and red is the product of cyan and black.
+    greys = [encoded(band) for band in image.convert("CMYK").split()]
+    apart = max(np.abs(tf.io.decode_jpeg(grey).numpy()[..., 0].astype(int) -
+                       np.asarray(opened(grey), int)).max() for grey in greys)
+    assert_near(read, opened(cmyk).convert("RGB"), 2 * apart + 1)
 
 
 def test_arrays_become_png_and_panoramas_stay_whole():

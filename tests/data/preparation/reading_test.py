@@ -16,14 +16,14 @@ SIZE = 150
 
 def files(tmp_path, missing):
     """A source of files, of which some are gone since they were listed."""
-    tf.io.gfile.makedirs(f"{tmp_path}/a")
-    tf.io.gfile.makedirs(f"{tmp_path}/b")
+    for name in "ab":
+        (tmp_path / "train" / name).mkdir(parents=True)
     image = tf.io.encode_png(np.zeros([2, 2, 3], np.uint8)).numpy()
     for i in range(SIZE):
-        (tmp_path / "ab"[i % 2] / f"{i:03}.png").write_bytes(image)
-    made = sources.folder(path=str(tmp_path))
+        (tmp_path / "train" / "ab"[i % 2] / f"{i:03}.png").write_bytes(image)
+    made = sources.folder(path=str(tmp_path), split="train")
     for i in missing:
-        (tmp_path / "ab"[i % 2] / f"{i:03}.png").unlink()
+        (tmp_path / "train" / "ab"[i % 2] / f"{i:03}.png").unlink()
     return made
 
 
@@ -76,7 +76,7 @@ def test_all_others_are_read_in_their_order(kind, tmp_path):
 def test_they_are_listed_with_what_cannot_be_decoded(tmp_path):
     (tmp_path / "images").mkdir()
     made = files(tmp_path / "images", {3})
-    (tmp_path / "images/a/004.png").write_bytes(b"\x89PNG and no more")
+    (tmp_path / "images/train/a/004.png").write_bytes(b"\x89PNG and no more")
     plan = shards.Plan(str(tmp_path), "tfrecord", photos.maker(None, 95))
     assert shards.write(plan, "train", made)["examples"] == SIZE - 2
     rows = sorted((tmp_path / "train.left_out.txt").read_text().splitlines())

@@ -64,30 +64,18 @@ def _until_one_fails(source, todo):
         return
     except tf.errors.OpError:
         todo = todo[done:done + _CAREFUL]  # Others were read together with it.
-    found = dict(_each(source, todo))
-    for i, number in enumerate(todo):
-        if i in found:
-            yield found.pop(i), ""
-            continue
+    stream = tf.data.Dataset.from_tensor_slices(todo).flat_map(
+        lambda number: source.fetched(tf.data.Dataset.from_tensors(number))
+    ).as_numpy_iterator()  # Which goes on after an error.
+    for name in list(_fetched(source, todo, "name")):
         try:
-            (record,) = _fetched(source, [number])
-            yield record, ""
+            yield next(stream), ""
         except tf.errors.OpError as error:
-            (name,) = _fetched(source, [number], "name")
-            yield {"name": name}, errors.reason(error)
+            # TensorFlow begins with the file.
+            yield {"name": name}, errors.reason(error).removeprefix(
+                f"{paths.shown(name)}; ")
 
 
 def _fetched(source, some: Sequence[int], key=None):
     return source.fetched(tf.data.Dataset.from_tensor_slices(
         np.array(some, np.int64)), key).as_numpy_iterator()
-
-
-def _each(source, some):
-    """(i, the example some[i]) of those that can be read."""
-
-    def one(i, number):
-        return source.fetched(tf.data.Dataset.from_tensors(number)).map(
-            lambda example: (i, example)).ignore_errors()
-
-    return tf.data.Dataset.from_tensor_slices(some).enumerate().flat_map(
-        one).as_numpy_iterator()

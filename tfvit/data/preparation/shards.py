@@ -64,6 +64,7 @@ def write(plan: Plan, split: str, source) -> dict:
     done = index_lib.index_path(plan.out, split)
     total = source.num_examples
     count = plan.num_shards or min(max(total // _PER_SHARD, 1), _MOST_SHARDS)
+    count = min(count, total)  # None without an image.
     names = [index_lib.shard_name(split, i, count, plan.kind)
              for i in range(count)]
     others = files_lib.named(plan.out, rf"{re.escape(split)}-\d+-of-\d+\.("
@@ -180,8 +181,9 @@ def _index(plan, split, names, parts, source) -> dict:
     """Writes the table and left_out.txt, and returns what the index says."""
     lengths = [len(part["lengths"]) for part in parts]
     if not sum(lengths):
+        name, reason = parts[0]["left_out"][0]
         raise ValueError(f"None of the {source.num_examples} images of {split} "
-                         f"can be decoded, such as {parts[0]['left_out'][0]}.")
+                         f"can be read and decoded, such as {name}: {reason}")
     table = {"lengths": np.concatenate(
         [np.array(part["lengths"], np.int64) for part in parts])}
     labels = [label for part in parts for label in part["labels"]]
