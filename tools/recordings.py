@@ -1,8 +1,8 @@
 """Whole fine-tunings of the JAX original, and the same ones by tfvit.
 
 A folder of recordings has `runs.json` (the original's configs, and what each
-run logged), `data.tar` (folders of JPEG files), the weights that runs start from
-and the final ones of a run, with their logits.
+run logged), `data.tar` (folders of JPEG files), the weights that runs start
+from, and the final ones of a run, with their logits.
 """
 
 import contextlib
