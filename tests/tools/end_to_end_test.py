@@ -97,6 +97,15 @@ def test_what_a_file_keeps_is_not_mixed_with_other_settings(tmp_path):
         end_to_end.kept(str(path), [])
 
 
+def test_a_folder_without_recordings_is_said_to_be_one(tmp_path):
+    with pytest.raises(ValueError, match="there is no runs.json in it"):
+        recordings_lib.Recordings(str(tmp_path))
+    for text in ("{", "[]", '{"configs": {}}', '{"configs": {}, "runs": [1]}'):
+        (tmp_path / "runs.json").write_text(text)
+        with pytest.raises(ValueError, match="the configs and runs of record"):
+            recordings_lib.Recordings(str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def recordings():
     with recordings_lib.Recordings(str(FOLDER)).unpacked() as found:
