@@ -20,13 +20,14 @@ def define():
     """Defines --precisions, --presets and --texts, and returns them."""
     found = PageFlags(
         flags.DEFINE_list(
-            "precisions", list(formats.BROWSER), "What users of the page in the "
-            f"browser choose from: {', '.join(formats.BROWSER)}."),
+            "precisions", list(formats.BROWSER), "What users of the page in "
+            f"the browser choose from: {', '.join(formats.BROWSER)}."),
         flags.DEFINE_multi_string(
             "presets", [], "Images, folders or patterns that the page shows at "
             "its start (default: some of the run's own, or drawn shapes)."),
         flags.DEFINE_multi_string(
-            "texts", [], "A prompt that it shows at its start; repeat for more."))
+            "texts", [],
+            "A prompt that it shows at its start; repeat for more."))
     flags.register_validator(
         "precisions",
         lambda names: names and set(names) <= set(formats.BROWSER),

@@ -1,8 +1,8 @@
 """Whole fine-tunings of the JAX original, and the same ones by tfvit.
 
 A folder of recordings has `runs.json` (the original's configs, and what each
-run logged), `data.tar` (folders of JPEG files), the weights that runs start from
-and the final ones of a run, with their logits.
+run logged), `data.tar` (folders of JPEG files), the weights that runs start
+from, and the final ones of a run, with their logits.
 """
 
 import contextlib
@@ -56,11 +56,17 @@ class Recordings:
             raise ValueError(
                 f"{folder} holds no recordings of the original: there is no "
                 "runs.json in it.")
-        with open(path, encoding="utf-8") as f:
-            found = json.load(f)
-        self.folder, self.kinds, self.runs = folder, found["configs"], {}
-        for run in found["runs"].values():
-            self.runs.setdefault(run["kind"], []).append(run)
+        self.folder, self.runs = folder, {}
+        try:
+            with open(path, encoding="utf-8") as f:
+                found = json.load(f)
+            self.kinds = found["configs"]
+            for run in found["runs"].values():
+                self.runs.setdefault(run["kind"], []).append(run)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path} does not have the configs and runs of recordings; "
+                "tools/docs/architecture.md says what is in it.") from error
         self.data = None
 
     @contextlib.contextmanager
