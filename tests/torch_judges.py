@@ -288,10 +288,6 @@ def record():
     for name, (kind, config, prepare) in processors().items():
         found[f"pixels/{name}"] = prepare(photo()).transpose(1, 2, 0)
         found[f"pixels/{name}/about"] = json.dumps([kind, config])
-    for name, grid in GRIDS.items():
-        for method, antialias in (("bicubic", False),
-                                  ("bicubic_antialias", True)):
-            found[f"posemb/{name}/{method}"] = resized(grid, antialias)
     found["tokens/clip"] = clip_tokens(*byte_pairs(), max_len=12)
     np.savez_compressed(RECORDED, **found)
 

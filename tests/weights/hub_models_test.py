@@ -135,6 +135,7 @@ def test_what_came_in_goes_out_bit_for_bit(name, layout, folder, tmp_path,
     assert_same(again["logits"], recorded[f"{name}/logits"])
 
 
+@pytest.mark.slow
 def test_two_towers_go_out_as_they_came_in(folder, tmp_path, recorded):
     trained = finished.load(folder("hf_clip"))
     record = trained.record()

@@ -92,7 +92,7 @@ def save(path, arrays):
     from safetensors import numpy as safe_numpy
 
     # What PyTorch's libraries look for before they take it.
-    safe_numpy.save_file({name: np.ascontiguousarray(array)
+    safe_numpy.save_file({name: np.array(array, order="C")
                           for name, array in sorted(arrays.items())}, path,
                          metadata={"format": "pt"})
 
