@@ -15,15 +15,13 @@ from tfvit.finetuning import start
 from tfvit.inference import finished
 from tfvit.serving import images as images_lib
 from tfvit.weights import catalogue
-from tfvit.weights import fetch
 from tfvit.weights import load as load_lib
 
 _BATCH = 32  # Images at a time.
 _FOLDER = "gin/models"
 _LACKS = {  # Signatures, and what to say where a model has none.
-    "serving_default": "has no classes of its own: features(images) gives what "
-                       "stands before them, and a LiT's zeroshot(images, "
-                       "texts) takes yours.",
+    "serving_default": "has no classes of its own: use features(images), or, "
+                       "of a LiT, zeroshot(images, texts).",
     "embed_texts": "knows no texts: zero-shot needs a LiT, such as "
                    "lit/LiT-B16B.",
     "attention": "has no attention of one query for each patch to show."}
@@ -41,8 +39,8 @@ class Model:
         [B, C]; or a models.lit.LiT.
       class_names: of the C classes; [] of a LiT.
       config: the gin config of the model, as text.
-      card: {"name", "source", "parameters", "input_size": (H, W), "step",
-        "precision", "link", "preprocessing", ...}.
+      card: {"name", "parameters", "input_size": (H, W), "step", "precision",
+        "link", "preprocessing", ...}.
     """
 
     def __init__(self, trained, own):
@@ -210,12 +208,10 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
     labels = labels and words.path("labels", labels)
     own = {}
     with config.isolated(own):
-        model = Model(finished.load(
+        return Model(finished.load(
             name, checkpoint=checkpoint, labels=labels, precision=precision,
             overrides=((), words.texts("bindings", bindings)), trust=trust),
             own)
-    model.card["source"] = fetch.catalogue_url(name) or name
-    return model
 
 
 @words.of_python()
@@ -257,10 +253,10 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
         except TypeError as error:
             raise ValueError(f"tfvit.build({name!r}): "
                              f"{str(error).splitlines()[0]}") from error
-    if path:
-        assign = (checkpoint_lib.from_run if tf.io.gfile.isdir(path) else
-                  load_lib.from_npz)
-        assign(model, path=path, reset_head=reset_head)
+    if path and tf.io.gfile.isdir(path):
+        checkpoint_lib.from_run(model, path=path, reset_head=reset_head)
+    elif path:
+        load_lib.from_npz(model, path=path, reset_head=reset_head)
     return model
 
 
