@@ -22,9 +22,8 @@ from tfvit.weights import load as load_lib
 _BATCH = 32  # Images at a time.
 _FOLDER = "gin/models"
 _LACKS = {  # Signatures, and what to say where a model has none.
-    "serving_default": "has no classes of its own: features(images) gives what "
-                       "stands before them, and a LiT's zeroshot(images, "
-                       "texts) takes yours.",
+    "serving_default": "has no classes of its own: use features(images), or, "
+                       "of a LiT, zeroshot(images, texts).",
     "embed_texts": "knows no texts: zero-shot needs a LiT, such as "
                    "lit/LiT-B16B.",
     "attention": "has no attention of one query for each patch to show."}
