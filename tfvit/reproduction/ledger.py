@@ -146,11 +146,14 @@ def read(path):
     Raises:
       ValueError, OSError: see rows.
     """
-    with open(path, encoding="utf-8") as f:
-        try:
+    try:
+        with open(path, encoding="utf-8") as f:
             parts = json.load(f)
-        except ValueError as error:
-            raise ValueError(f"{path} is no JSON: {error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    except OSError as error:
+        raise OSError(f"The ledger {path} cannot be read: "
+                      f"{error.strerror}.") from error
     if not isinstance(parts, dict) or any(
             not isinstance(parts.get(name, kind()), kind)
             for name, kind in _PARTS.items()):

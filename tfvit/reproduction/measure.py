@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from absl import flags
 from absl import logging
 
 from tfvit import error_words
@@ -92,6 +93,7 @@ def _ended(code):
 
 def _serve(connection, row, options):
     """What that process does."""
+    flags.FLAGS.mark_as_parsed()  # absl else warns of each line.
     terminal.set_up(clock=True)
     threading.Thread(target=_leave_with, args=[os.getppid()],
                      daemon=True).start()
