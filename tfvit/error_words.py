@@ -21,24 +21,27 @@ def of(error: Exception) -> str:
     """Returns what to say of an error to the user, without any trace of calls.
     """
     text = str(error)
-    # Gin adds through which configurables the error came.
-    plain = _plain(text.split(_THROUGH)[0])
-    if isinstance(error, _OURS) and not isinstance(error, _FOREIGN) and plain:
-        return plain
+    plain_text = plain(text)
+    if isinstance(error, _OURS) and not isinstance(error, _FOREIGN) and (
+            plain_text):
+        return plain_text
     if isinstance(error, TypeError) and (said := binding_words.unbound(error)):
         return said
     where = re.search(r"In call to configurable '([^']*)'", text)
     places = [".".join(place) for place in _PLACE.findall(text)]
     name = where[1] if where else places[-1] if places else None
-    what = f": {plain.rstrip('.')}" if plain else ""
+    what = f": {plain_text.rstrip('.')}" if plain_text else ""
     return (f"{type(error).__name__}{what}"
             f"{f' (in {name})' if name else ''}. "
             "--verbose shows where.")
 
 
-def _plain(text):
-    """A message without what Keras and AutoGraph add: layers, arguments, calls.
+def plain(text: str) -> str:
+    """Returns a message without what Gin, Keras and AutoGraph add to it.
+
+    That is through which configurables, layers and calls it came.
     """
+    text = text.split(_THROUGH)[0]
     if not (_KERAS.search(text) or _FRAME.search(text)):
         return text.strip()
     text = _FRAME.split(_KERAS.sub("", text))[-1]

@@ -121,21 +121,46 @@ def test_what_cannot_be_read_is_named(loaded, pixels, tmp_path):
         loaded[0].predict(pixels.astype(np.float32))
     with pytest.raises(ValueError, match="no images"):
         loaded[0].predict([])
-    with pytest.raises(ValueError, match="has no embed_texts"):
+    for top_k in (0, -1, None, 1.5):
+        with pytest.raises(ValueError, match=f"top_k={top_k} must be"):
+            loaded[0].predict(pixels, top_k=top_k)
+    with pytest.raises(ValueError, match="tiny knows no texts"):
         loaded[0].zeroshot(pixels, ["a"])
 
 
 @pytest.mark.parametrize("call, said", [
-    (lambda: tfvit.build("b17", num_classes=2), "name=b17 is no model"),
+    (lambda: tfvit.build("b17", num_classes=2), "name='b17' is no model"),
     (lambda: tfvit.build("tiny", num_classes=2, image_size=16, depht=1),
      "unexpected keyword argument 'depht'"),
     (lambda: tfvit.build("h14", num_classes=2, weights="augreg"),
      "there is one in imagenet21k"),
+    (lambda: tfvit.build("tiny", num_classes=2, image_size=16.5),
+     "vit.image_size=16.5 must be a whole number .* a pair of them.$"),
+    (lambda: tfvit.build("tiny", num_classes=2, weights="augreg"),
+     "weights='augreg' has no tiny; there are no published weights"),
     (lambda: tfvit.load("nowhere"), "There is no file nowhere"),
 ])
 def test_mistakes_are_said(call, said):
     with pytest.raises((ValueError, OSError), match=said):
         call()
+
+
+@pytest.mark.parametrize("call, said", [
+    (lambda: tfvit.build(3, num_classes=2), "name=3 must be a path or a name"),
+    (lambda: tfvit.load(None), "name=None must be a path or a name"),
+    (lambda: tfvit.load("x", labels=["a"]), r"labels=\['a'\] must be a path"),
+    (lambda: tfvit.load("x", bindings=3), "bindings=3 must be a text or a"),
+])
+def test_arguments_of_other_kinds_are_named(call, said):
+    with pytest.raises(TypeError, match=said):
+        call()
+
+
+def test_numbers_may_be_numpys():
+    model = tfvit.build("tiny", num_classes=np.int64(2),
+                        image_size=[np.int32(16), 32])
+    assert model.output_shape == (None, 2)
+    assert model.input_shape == (None, 16, 32, 3)
 
 
 def test_build_starts_from_weights(files):
@@ -182,8 +207,19 @@ def test_a_lit_finds_the_text_that_goes_with_an_image(tmp_path):
     odds = np.exp(float(keras.temperature()) * (z_img @ z_txt.T))
     np.testing.assert_allclose(found, odds / odds.sum(-1, keepdims=True),
                                rtol=1e-4)
-    with pytest.raises(ValueError, match="no serving_default"):
+    with pytest.raises(ValueError, match="has no classes of its own"):
         model.predict(image)
+    np.testing.assert_array_equal(model.embed_texts("cat"),
+                                  model.embed_texts(["cat"]))
+    assert model.zeroshot(image, "cat").tolist() == [[1]]
+    for call, said in (
+            (lambda: model.zeroshot(image, []), "texts=.* at least 1"),
+            (lambda: model.zeroshot(image, ["a"], prompts=["no place"]),
+             "'no place' must have one"),
+            (lambda: model.zeroshot(image, ["a"], prompts=[]),
+             "at least one prompt")):
+        with pytest.raises(ValueError, match=said):
+            call()
 
 
 @pytest.mark.slow

@@ -124,6 +124,51 @@ def test_gin_files_as_train_reads_them(tmp_path):
             call()
 
 
+def test_plan_takes_numpys_numbers_and_speaks_of_arguments(flowers):
+    recipe = tfvit.plan(
+        flowers, model="tiny", weights="none", image_size=np.int64(16),
+        lr=np.float32(0.5), bindings=[*BINDINGS,
+                                      "experiment.Experiment.accum_steps = 1"])
+    assert "optim.adamw.lr = 0.5" in recipe.config
+    assert "--" not in recipe.summary and "image_size" in recipe.summary
+    for wishes, kind, said in (
+            ({"lr": "x"}, TypeError, "lr='x' must be a number"),
+            ({"image_size": 0}, ValueError, "^image_size=0 must be above 0"),
+            ({"batch_size": 10**9}, ValueError, "more than the 2. images"),
+            ({"model": "b17"}, ValueError, "^model='b17' is no model"),
+            ({"model": "tiny", "weights": None}, ValueError,
+             "model='tiny' has no published weights: add weights='none'"),
+            ({"model": "h14", "weights": "augreg"}, ValueError,
+             "there is one in imagenet21k"),
+            ({"overrides": ()}, ValueError, "takes no overrides, only"),
+            ({"bindings": 3}, TypeError, "bindings=3 must be")):
+        with pytest.raises(kind, match=said):
+            tfvit.plan(flowers, **{"model": "tiny", "weights": "none",
+                                   **wishes})
+    with pytest.raises(ValueError, match="^data='nowhere/x' does not exist"):
+        tfvit.plan("nowhere/x", model="tiny", weights="none")
+
+
+def test_what_train_and_batch_are_told_wrongly(trained):
+    recipe, _, _ = trained
+    with pytest.raises(ValueError, match="step=-1 must be"):
+        recipe.batch(-1)
+    with pytest.raises(TypeError, match="on_metrics=3 must be a function"):
+        recipe.train(on_metrics=3)
+    with pytest.raises(TypeError, match="workdir=3 must be a path"):
+        recipe.train(3)
+
+
+@pytest.mark.parametrize("line", [b"{\n", b"[1]\n", b'{"a": 1}\n', b"\xff\n"])
+def test_a_line_that_is_none_of_metrics_is_named(trained, tmp_path, line):
+    _, run, _ = trained
+    with open(os.path.join(run.workdir, "config.gin"), "rb") as f:
+        (tmp_path / "config.gin").write_bytes(f.read())
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line)
+    with pytest.raises(ValueError, match="metrics.jsonl:2 is no line of"):
+        tfvit.Run(tmp_path).history  # pylint: disable=expression-not-assigned
+
+
 def test_history_reads_a_line_that_is_being_written(trained, tmp_path):
     _, run, _ = trained
     half = tmp_path / "half"

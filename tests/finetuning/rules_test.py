@@ -59,6 +59,12 @@ def test_a_batch_is_a_multiple_of_the_replicas():
         rules.settings(100, batch_size=4, replicas=3)
 
 
+def test_a_batch_of_far_more_than_all_images_is_refused():
+    assert rules.settings(40, batch_size=64).batch_size == 64
+    with pytest.raises(ValueError, match="=5000 is more than the 40 images"):
+        rules.settings(40, batch_size=5_000)
+
+
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "lr"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_what_is_no_number_of_that_kind_is_refused(name, value):

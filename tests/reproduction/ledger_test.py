@@ -182,7 +182,7 @@ def test_what_is_no_ledger_is_answered(tmp_path):
 def test_a_card_says_licence_source_and_what_was_published():
     card = ledger.card("imagenet21k+imagenet2012/ViT-B_16-224")
     assert "Apache 2.0" in card["licence"]
-    assert card["source"].endswith("2010.11929")
+    assert card["paper"].endswith("2010.11929")
     assert card["published"] == [{
         "dataset": "imagenet2012", "split": "validation", "image_size": 224,
         "metric": "accuracy", "value": .812,

@@ -26,6 +26,7 @@ from tfvit.reproduction import records
 from tfvit.reproduction import run
 from tfvit.weights import fetch
 from tfvit.weights import load
+from tfvit.weights import transfer
 
 EXAMPLES = 40
 FAVOURITE = 3  # The class that the planted model sees everywhere.
@@ -84,7 +85,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def cached(monkeypatch, tmp_path, server):
     monkeypatch.setattr(fetch, "_STORAGE", server.url)
-    monkeypatch.setattr(fetch, "_PAUSE", 0.0)
+    monkeypatch.setattr(transfer, "_PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
 

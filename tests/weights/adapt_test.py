@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from tests import torch_judges
 from tfvit.weights import adapt
 
 GOLDENS = os.path.join(os.path.dirname(__file__), "..", "goldens")
@@ -71,3 +72,20 @@ def test_channels_repeat_in_turn():
     np.testing.assert_allclose(
         adapt.resize_channels(kernel, 4).ravel(),
         np.array([0, 1, 2, 0]) * 0.75)
+
+
+@pytest.mark.parametrize("method", ["bicubic", "bicubic_antialias"])
+@pytest.mark.parametrize("name", torch_judges.GRIDS)
+def test_bicubic_is_pytorchs(method, name):
+    result = adapt.resize_posemb(
+        torch_judges.table(), old_grid=(6, 7), method=method,
+        new_grid=torch_judges.GRIDS[name], has_cls_old=False, has_cls_new=False)
+    expected = np.load(torch_judges.RECORDED)[f"posemb/{name}/{method}"]
+    np.testing.assert_allclose(result, expected, atol=2e-6)
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="posemb_method='cubic' is not one of"):
+        adapt.resize_posemb(torch_judges.table(), new_grid=(2, 2),
+                            old_grid=(6, 7), has_cls_old=False,
+                            has_cls_new=False, method="cubic")

@@ -1,14 +1,14 @@
 """Models for Python programs: find them, build them, load them, use them."""
 
-import contextlib
 import fnmatch
-import os
+import numbers
 
 import numpy as np
 import tensorflow as tf
 
 from tfvit import config
 from tfvit.api import pictures
+from tfvit.api import words
 from tfvit.data import prompts as prompts_lib
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.finetuning import start
@@ -16,10 +16,19 @@ from tfvit.inference import finished
 from tfvit.reproduction import ledger
 from tfvit.serving import images as images_lib
 from tfvit.weights import catalogue
+from tfvit.weights import fetch
+from tfvit.weights import hub
 from tfvit.weights import load as load_lib
 
 _BATCH = 32  # Images at a time.
 _FOLDER = "gin/models"
+_LACKS = {  # Signatures, and what to say where a model has none.
+    "serving_default": "has no classes of its own: features(images) gives what "
+                       "stands before them, and a LiT's zeroshot(images, "
+                       "texts) takes yours.",
+    "embed_texts": "knows no texts: zero-shot needs a LiT, such as "
+                   "lit/LiT-B16B.",
+    "attention": "has no attention of one query for each patch to show."}
 
 
 class Model:
@@ -34,10 +43,10 @@ class Model:
         [B, C]; or a models.lit.LiT.
       class_names: of the C classes; [] of a LiT.
       config: the gin config of the model, as text.
-      card: {"name", "parameters", "input_size": (H, W), "step", "precision",
-        "link", "preprocessing", ...}; of a file of the catalogue also
-        "licence", "source" (the paper) and "published": what it was measured to
-        reach, on what, by whom.
+      card: {"name", "source", "parameters", "input_size": (H, W), "step",
+        "precision", "link", "preprocessing", ...}; of a file of the catalogue
+        also "licence", "paper" and "published": what it was measured to reach,
+        on what, by whom.
     """
 
     def __init__(self, trained, own):
@@ -68,6 +77,7 @@ class Model:
         return (f"<tfvit.Model {self.card['name']}: "
                 f"{self.card['parameters']:,} parameters>")
 
+    @words.of_python()
     def preprocess(self, images):
         """Returns what `keras` takes: float32 [B, H, W, 3] in [-1, 1]."""
         def prepare(image_bytes):
@@ -76,6 +86,7 @@ class Model:
 
         return self._map(prepare, images)["pixels"]
 
+    @words.of_python()
     def predict(self, images, top_k=5):
         """[[(class name, score), ...], ...]: the best of each image first.
 
@@ -85,11 +96,15 @@ class Model:
         Raises:
           ValueError: the model has no classes (see zeroshot).
         """
+        if not isinstance(top_k, numbers.Integral) or top_k < 1:
+            raise ValueError(f"top_k={top_k!r} must be a whole number of at "
+                             "least 1.")
         found = self._map(self._signature("serving_default"), images)
         return [[(name.decode(), float(score)) for name, score in
                  zip(names[:top_k], scores[:top_k])]
                 for names, scores in zip(found["classes"], found["scores"])]
 
+    @words.of_python()
     def features(self, images):
         """What the head sees, or a LiT's embeddings: float32 [B, D]."""
         if "embed_images" in self._signatures:
@@ -97,6 +112,7 @@ class Model:
                              images)["embeddings"]
         return self._map(self._signature("features"), images)["features"]
 
+    @words.of_python()
     def attention(self, images):
         """{"attention": [B, blocks, heads, h, w], "rollout": [B, h, w]}.
 
@@ -105,12 +121,15 @@ class Model:
         found = self._map(self._signature("attention"), images)
         return {name: found[name] for name in ("attention", "rollout")}
 
+    @words.of_python()
     def embed_texts(self, texts):
         """Embeddings of texts by a LiT, float32 [T, D], of length 1."""
         embed = self._signature("embed_texts")
         with config.isolated(self._own):
-            return embed(texts=tf.constant(list(texts)))["embeddings"].numpy()
+            return embed(texts=tf.constant(words.texts("texts", texts, 1)))[
+                "embeddings"].numpy()
 
+    @words.of_python()
     def zeroshot(self, images, texts, prompts=None):
         """Probabilities of class names given as texts, float32 [B, T].
 
@@ -126,10 +145,12 @@ class Model:
         self._signature("embed_texts")
         with config.isolated(self._own):
             classify = finished.zeroshot(
-                self._signatures, list(texts),
-                prompts=prompts or prompts_lib.clip_best)
+                self._signatures, words.texts("texts", texts, 1),
+                prompts=words.texts("prompts", prompts_lib.clip_best if
+                                    prompts is None else prompts))
         return self._map(classify, images)["probabilities"]
 
+    @words.of_python()
     def export(self, out, **options):
         """Writes OUT/VERSION/, a SavedModel for TensorFlow Serving.
 
@@ -141,13 +162,11 @@ class Model:
           The version's folder.
         """
         with config.isolated(self._own):
-            return self._trained.export(os.fspath(out), **options)[0]
+            return self._trained.export(words.path("out", out), **options)[0]
 
     def _signature(self, name):
         if name not in self._signatures:
-            raise ValueError(
-                f"{self.card['name']} has no {name}, only: "
-                f"{', '.join(sorted(self._signatures))}.")
+            raise ValueError(f"{self.card['name']} {_LACKS[name]}")
         return self._signatures[name]
 
     def _map(self, function, images):
@@ -169,6 +188,7 @@ class Model:
                 for name in parts[0]}
 
 
+@words.of_python()
 def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
          trust=False):
     """Loads a finished model.
@@ -190,16 +210,20 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
     Raises:
       ValueError, OSError: it cannot be loaded; says why, and the way out.
     """
+    name = words.path("name", name)
+    labels = labels and words.path("labels", labels)
     own = {}
     with config.isolated(own):
         model = Model(finished.load(
-            os.fspath(name), checkpoint=checkpoint, labels=labels,
-            precision=precision, overrides=((), list(bindings)), trust=trust),
+            name, checkpoint=checkpoint, labels=labels, precision=precision,
+            overrides=((), words.texts("bindings", bindings)), trust=trust),
             own)
     model.card |= ledger.card(name)
+    model.card["source"] = fetch.catalogue_url(name) or name
     return model
 
 
+@words.of_python()
 def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
           **settings):
     """Builds the Keras model of a file in gin/models.
@@ -225,29 +249,28 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
       ValueError, OSError: there is no such model, or the weights cannot be
         loaded; says why, and the way out.
     """
-    with _as_argument():
-        stem = start.stem_of(name)
+    stem = start.stem_of(words.path("name", name))
     # Before the model, which takes memory, is made.
-    path = weights and _weights(stem, os.fspath(weights))
+    path = weights and published(stem, words.path("weights", weights))
     with config.isolated():
         config.parse([f"{_FOLDER}/{stem}.gin"],
-                     [f"NUM_CLASSES = {num_classes!r}",
-                      f"IMAGE_SIZE = {image_size!r}"])
-        model = config.bound("experiment.Experiment.model")
+                     [f"NUM_CLASSES = {_number(num_classes)!r}",
+                      f"IMAGE_SIZE = {_number(image_size)!r}"])
         try:
-            model = model.scoped_configurable_fn(**settings)
+            model = config.bound("experiment.Experiment.model"
+                                 ).scoped_configurable_fn(**settings)
         except TypeError as error:
             raise ValueError(f"tfvit.build({name!r}): "
                              f"{str(error).splitlines()[0]}") from error
-    if path and tf.io.gfile.isdir(path):
-        checkpoint_lib.from_run(model, path=path, reset_head=reset_head)
-    elif path:
-        load_lib.from_npz(model, path=path, reset_head=reset_head)
+    if path:
+        is_run = tf.io.gfile.isdir(path) and not hub.is_folder(path)
+        assign = checkpoint_lib.from_run if is_run else load_lib.from_npz
+        assign(model, path=path, reset_head=reset_head)
     return model
 
 
 def list_models(pattern="*"):
-    """Names that build takes, such as "b16"; `pattern` as of a shell: "r*"."""
+    """Names that build takes, "b16" ...; `pattern` as of a shell: "r*"."""
     return fnmatch.filter(start.stems(), pattern)
 
 
@@ -256,9 +279,8 @@ def list_checkpoints(pattern="*"):
     return fnmatch.filter(catalogue.names(), pattern)
 
 
-def _weights(stem, weights):
-    """The path or name of what `build` loads."""
-    weights = os.path.expanduser(weights)
+def published(stem, weights):
+    """The name of a collection's file for a model; else `weights` as it is."""
     if weights not in catalogue.FILES:
         return weights
     fitting = [name for name in list_checkpoints(f"{weights}/*")
@@ -272,10 +294,8 @@ def _weights(stem, weights):
     return fitting[0]
 
 
-@contextlib.contextmanager
-def _as_argument():
-    """Lets what names a flag name the argument."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(str(error).replace("--model=", "name=")) from error
+def _number(value):
+    """Without NumPy's kinds of numbers, and lists, which gin cannot have."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, np.generic) else value

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import numbers
 import os
 
 import numpy as np
@@ -11,12 +12,15 @@ from tfvit import config
 from tfvit import experiment
 from tfvit import trainer
 from tfvit.api import models
+from tfvit.api import words
 from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.engine import dry_run
 from tfvit.finetuning import plan as plan_lib
+from tfvit.finetuning import start
 from tfvit.finetuning import wishes as wishes_lib
+from tfvit.weights import catalogue
 
 
 class Recipe:
@@ -44,6 +48,7 @@ class Recipe:
         """A context in which the experiment's callables have their settings."""
         return config.isolated(self._own)
 
+    @words.of_python()
     def model(self):
         """The tf_keras.Model as the run starts, with its first weights."""
         with self.active():
@@ -52,12 +57,16 @@ class Recipe:
                 self.experiment.init(run.model)
             return run.model
 
+    @words.of_python()
     def batch(self, step=0):
         """The batch that update `step` + 1 sees, {name: array}.
 
         "images" float32 [B, H, W, 3], augmented, scaled to what the model
         takes; "labels" int64 [B], or what else the data have.
         """
+        if not isinstance(step, numbers.Integral) or step < 0:
+            raise ValueError(f"step={step!r} must be a whole number of at "
+                             "least 0.")
         with self.active():
             run = build.build(self.experiment)
             found = next(run.batches(step))
@@ -68,11 +77,13 @@ class Recipe:
                 self.experiment.device_ops, found["images"]))
             return found
 
+    @words.of_python()
     def cost(self):
         """{name: number} of what a step needs, as --dry_run shows it."""
         with self.active():
             return dry_run.report(self.experiment, self.workdir)
 
+    @words.of_python()
     def train(self, workdir=None, on_metrics=None):
         """Trains to the end, or continues the run that is there.
 
@@ -90,18 +101,18 @@ class Recipe:
           engine.stopping.Preempted: Ctrl-C or SIGTERM; all is saved, and the same
             call goes on.
         """
-        workdir = os.path.expanduser(os.fspath(workdir or self.workdir))
+        workdir = words.path("workdir", self.workdir if workdir is None else
+                             workdir)
         exp = self.experiment
+        if on_metrics is not None and not callable(on_metrics):
+            raise TypeError(f"on_metrics={on_metrics!r} must be a function of "
+                            "a step and its values.")
         if on_metrics:
             each = math.gcd(exp.log_every, *map(exp.cadence, exp.evaluators))
             exp = dataclasses.replace(exp, actions=(
                 *exp.actions, (each, lambda: _teller(on_metrics))))
         with self.active():
-            try:
-                trainer.claim(self.config, workdir)
-            except ValueError as error:
-                raise ValueError(str(error).replace("--workdir", "workdir")
-                                 ) from error
+            trainer.claim(self.config, workdir)
             trainer.train(exp, workdir)
         return Run(workdir)
 
@@ -115,6 +126,7 @@ class Run:
       class_names: of its data.
     """
 
+    @words.of_python()
     def __init__(self, workdir, *, trust=False):
         """Looks at a run that `tfvit.train` or a Recipe made.
 
@@ -125,7 +137,7 @@ class Run:
         Raises:
           FileNotFoundError, ValueError: it is none.
         """
-        self.workdir = os.path.expanduser(os.fspath(workdir))
+        self.workdir = words.path("workdir", workdir)
         self._trust = trust
         self._own = {}
         with config.isolated(self._own):
@@ -144,10 +156,10 @@ class Run:
         rows = {}
         path = os.path.join(self.workdir, "metrics.jsonl")
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as lines:
-                for line in lines:
+            with open(path, encoding="utf-8", errors="replace") as lines:
+                for number, line in enumerate(lines, 1):
                     if line.endswith("\n"):  # Else it is being written.
-                        row = json.loads(line)
+                        row = _row(line, f"{path}:{number}")
                         rows.setdefault(row["step"], {}).update(row)
         return [rows[step] for step in sorted(rows)]
 
@@ -160,6 +172,7 @@ class Run:
         newest.pop("step", None)
         return newest
 
+    @words.of_python()
     def evaluate(self, checkpoint="last", only=None):
         """Evaluates anew: {evaluator: {metric: value}}.
 
@@ -173,16 +186,19 @@ class Run:
                                                  checkpoint)
             return trainer.nested(run.evaluate(only=only))
 
+    @words.of_python()
     def model(self, checkpoint="last", **options):
         """The models.Model of a checkpoint; options as of tfvit.load."""
         return models.load(self.workdir, checkpoint=checkpoint,
                            trust=self._trust, **options)
 
+    @words.of_python()
     def export(self, out, checkpoint="last", **options):
         """Writes a SavedModel, see Model.export; returns its folder."""
         return self.model(checkpoint).export(out, **options)
 
 
+@words.of_python()
 def recipe(gin_files, bindings=()):
     """The Recipe of gin files, as `tfvit.train` reads them.
 
@@ -194,21 +210,19 @@ def recipe(gin_files, bindings=()):
     Raises:
       FileNotFoundError, ValueError: they are not there, or not right.
     """
-    if isinstance(gin_files, (str, os.PathLike)):
-        gin_files = [gin_files]
-    if isinstance(bindings, str):
-        bindings = [bindings]
-    files = [os.fspath(file) for file in gin_files]
+    files = words.texts("gin_files", gin_files)
+    bindings = words.texts("bindings", bindings)
     if not files:
         raise ValueError("tfvit.recipe needs a gin file, such as "
                          "gin/digits.gin.")
     own = {}
     with config.isolated(own):
-        exp, text = experiment.from_config(files, list(bindings))
+        exp, text = experiment.from_config(files, bindings)
     stem = os.path.splitext(os.path.basename(files[0]))[0]
     return Recipe(own, exp, text, os.path.join("runs", stem))
 
 
+@words.of_python()
 def plan(data, *, gin_files=(), bindings=(), **wishes):
     """The Recipe that `tfvit finetune DATA` chooses for one's own images.
 
@@ -223,22 +237,45 @@ def plan(data, *, gin_files=(), bindings=(), **wishes):
     Raises:
       ValueError, OSError: it cannot work; says why and what to do.
     """
-    known = {field.name for field in dataclasses.fields(wishes_lib.Wishes)}
+    known = {field.name for field in dataclasses.fields(wishes_lib.Wishes)
+             } - {"data", "overrides"}
     if strange := sorted(set(wishes) - known):
         raise ValueError(f"tfvit.plan takes no {', '.join(strange)}, only "
-                         f"{', '.join(sorted(known - {'overrides', 'data'}))}.")
+                         f"{', '.join(sorted(known))}.")
+    wishes = words.checked(wishes_lib.Wishes,
+                           {"data": data, "out": None, **wishes})
+    if wishes.get("weights") in catalogue.FILES:
+        wishes["weights"] = models.published(
+            start.stem_of(wishes.get("model", start.DEFAULT)),
+            wishes["weights"])
     own = {}
     with config.isolated(own):
         chosen = plan_lib.Plan(wishes_lib.Wishes(
-            data=os.fspath(data), overrides=(list(gin_files), list(bindings)),
-            **wishes))
+            overrides=(words.texts("gin_files", gin_files),
+                       words.texts("bindings", bindings)), **wishes))
         return Recipe(own, chosen.exp, chosen.config, chosen.out,
-                      "\n".join(chosen.summary()))
+                      words.arguments("\n".join(chosen.summary())))
 
 
 def fine_tune(data, *, on_metrics=None, **wishes):
     """plan(data, **wishes).train(on_metrics=on_metrics): a Run."""
     return plan(data, **wishes).train(on_metrics=on_metrics)
+
+
+def _row(line, where):
+    """A line of metrics.jsonl.
+
+    Raises:
+      ValueError: it is none.
+    """
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or "step" not in row:
+        raise ValueError(f"{where} is no line of metrics, a JSON object with a "
+                         "step: mend or remove it.")
+    return row
 
 
 def _teller(on_metrics):

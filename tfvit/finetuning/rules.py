@@ -25,6 +25,7 @@ _SCRATCH_WARMUP = 10_000
 _SCRATCH_GRID = (3e-4, 1e-3, 3e-3)
 # A few images want small batches: an epoch is at least so many updates.
 _UPDATES, _SMALLEST = 10, 8
+_LARGEST = 8 * BATCH  # That may hold images more than once; memory ends, too.
 _LOGS = (50, 25, 20, 10, 5, 2, 1)  # Updates between lines.
 
 
@@ -57,7 +58,8 @@ def settings(num_train, *, scratch=False, linear_probe=False, epochs=None,
       replicas: what the batch must be a multiple of.
 
     Raises:
-      ValueError: one of these is not above 0, or the batch not a multiple.
+      ValueError: one of these is not above 0, or the batch not a multiple, or
+        far more than there are images.
     """
     for flag, value in {"epochs": epochs, "batch_size": batch_size,
                         "lr": lr}.items():
@@ -69,6 +71,9 @@ def settings(num_train, *, scratch=False, linear_probe=False, epochs=None,
     elif batch_size % replicas:
         raise ValueError(f"--batch_size={batch_size} must be a multiple of "
                          f"the {replicas} replicas.")
+    elif batch_size > max(num_train, _LARGEST):
+        raise ValueError(f"--batch_size={batch_size} is more than the "
+                         f"{num_train} images to train on.")
     else:
         why["batch_size"] = "--batch_size"
     if epochs:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfvit import experiment
 from tfvit.engine import build
 from tfvit.inference import report
+from tfvit.weights import hub
 from tfvit.weights import published
 
 
@@ -15,7 +16,7 @@ def experiment_of(where, overrides=((), ())):
     """(Experiment, its config as text) of a published checkpoint.
 
     Args:
-      where: anything that weights.fetch.resolve takes.
+      where: anything that load.from_npz takes.
       overrides: (gin files, bindings) that change its config.
 
     Raises:
@@ -38,7 +39,7 @@ def of(where, overrides=((), ()), only=()):
         or nothing says what to evaluate on.
     """
     where = os.path.expanduser(where)
-    if tf.io.gfile.isdir(where):
+    if tf.io.gfile.isdir(where) and not hub.is_folder(where):
         raise ValueError(f"--model={where} is a folder, and a run's has "
                          f"--workdir={where}.")
     if not overrides[0]:

@@ -123,7 +123,7 @@ def card(name):
     """What is known of a file of the catalogue: {} of others.
 
     Returns:
-      {"licence", "source": URL of the paper, "published": [{"dataset", "split",
+      {"licence", "paper": its URL, "published": [{"dataset", "split",
       "image_size", "metric", "value", "source"}]}
     """
     name = re.sub(r"^gs://(vit_models|mixer_models)/|\.npz$", "", str(name))
@@ -131,7 +131,7 @@ def card(name):
     if known is None or "/" not in name:
         return {}
     return {
-        "licence": known["licence"], "source": known["paper"],
+        "licence": known["licence"], "paper": known["paper"],
         "published": [
             {"dataset": row.dataset, "split": row.split,
              "image_size": row.image_size, "metric": row.metric,

@@ -70,6 +70,8 @@ def sentence(error: tf.errors.OpError) -> str:
 def writing(path: str, way_out: str = "") -> Iterator[None]:
     """Makes an OSError that names `path` of what goes wrong inside.
 
+    It keeps the number of one that Python raised, by which a full disk is told.
+
     Args:
       path: what is written inside.
       way_out: a sentence to add.
@@ -80,5 +82,6 @@ def writing(path: str, way_out: str = "") -> Iterator[None]:
         text = reason(error).strip().splitlines()[0].rstrip(".")
         # TensorFlow begins with the file, often the one of that name.
         text = text.removeprefix(f"{path}; ")
-        raise OSError(f"Cannot write {path}: {text}. {way_out}".rstrip()
-                      ) from error
+        failure = OSError(f"Cannot write {path}: {text}. {way_out}".rstrip())
+        failure.errno = getattr(error, "errno", None)
+        raise failure from error

@@ -11,10 +11,6 @@
 # ---
 
 # %% [markdown]
-# # Fine-tune a Vision Transformer on your own images
-#
-# From a folder of photos to a served model. Everything works offline, with drawn
-# %% [markdown]
 # # LiT: what an image is, in your own words
 #
 # A model of two towers (arXiv 2111.07991): one embeds images, the other texts, and
@@ -26,8 +22,8 @@
 # %%
 try:
     import tfvit
-except ImportError:  # In a fresh environment, once; from the checkout's root.
-    # %pip install -q ".[notebooks]"
+except ImportError:  # In a fresh environment, once; ../.. is the checkout.
+    # %pip install -q "../..[notebooks]"
     import tfvit
 
 import os
@@ -176,4 +172,8 @@ plt.show()
 #
 # `run.export(...)` writes a SavedModel with the tokenizer inside: texts and files in,
 # embeddings and probabilities out. `tfvit export --format=browser` makes a web page
-# of it that needs no server: type what it might be, see what it is.
+# of it that needs no server: type what it might be, see what it is. `tfvit demo`
+# shows it at once, here `tfvit demo --model=runs/lit_shapes` after
+# `tfvit train --gin_file=gin/lit_shapes.gin`:
+#
+# ![The model of shapes in a browser](../docs/demo.png)
