@@ -18,8 +18,11 @@ _STYLE = """
 <style>:root { --good: #1d7a45 }
 @media (prefers-color-scheme: dark) { :root { --good: #6fd199 } }
 .good { color: var(--good); font-weight: 600 } .bad { font-weight: 600 }
-.rows { max-height: none } td.text, th.text { text-align: left }
-td.text { white-space: normal; min-width: 9rem } td.verdict { min-width: 10rem }
+body { max-width: 96rem } .rows { max-height: none }
+td { vertical-align: top }
+td.name { min-width: 9.5rem; white-space: nowrap } td code { white-space: normal }
+td.text { text-align: left; white-space: normal; min-width: 11rem }
+td.verdict { min-width: 13rem } td.what { min-width: 30rem }
 code { font-size: .8rem } details { margin: .5rem 0 }
 </style>"""
 
@@ -85,7 +88,8 @@ def _html_cells(row, found, commands):
             yield (f'<td class="text verdict"><span class="{colour}">{first}'
                    f"</span>{'<br>' * bool(why)}{why}</td>")
         elif name in _TEXTS:
-            yield f'<td class="text">{content}</td>'
+            wide = " what" * (name == "what it is")
+            yield f'<td class="text{wide}">{content}</td>'
         else:
             yield f"<td>{content}</td>"
 
