@@ -247,7 +247,7 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
       ValueError, OSError: there is no such model, or the weights cannot be
         loaded; says why, and the way out.
     """
-    stem = start.stem_of(words.path("name", name))
+    stem = start.stem_of(words.path("name", name), "--name")
     # Before the model, which takes memory, is made.
     path = weights and published(stem, words.path("weights", weights))
     with config.isolated():
