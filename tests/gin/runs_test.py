@@ -82,7 +82,7 @@ def nothing_to_download(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(sources.builders, "class_names",
                         lambda *_: read.class_names)
     monkeypatch.setattr(sources.builders, "check_split", lambda *_: None)
-    monkeypatch.setattr(sources.source, "Streamed", lambda **_: read)
+    monkeypatch.setattr(sources.builders, "read", lambda *_, **__: read)
     file = str(tmp_path / "x.npz")
     npz.save(file, {"head/bias": np.zeros(1)})
     monkeypatch.setattr(load.fetch, "resolve", lambda _: file)
