@@ -214,7 +214,7 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
             own)
 
 
-@words.of_python()
+@words.of_python(model="name")
 def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
           **settings):
     """Builds the Keras model of a file in gin/models.
