@@ -21,7 +21,8 @@ SHORT = ["experiment.Experiment.total_steps = 12",
          "experiment.Experiment.checkpoint_every = 4",
          "schedules.cosine.warmup_steps = 2"]
 ELSEWHERE = re.compile(
-    r"b16|B_?16|b32|lit|LiT|imagenet|coco|cifar|AUGREG|gs://|\bserve|bench|seed0|"
+    r"b16|B_?16|b32|lit|LiT|imagenet|coco|cifar|AUGREG|gs://|\b(serve|demo|"
+    r"decode_worker)\b|bench|seed0|_parquet|_disk|photos-{|"
     r"beside_keras|grid=|augreg --where|records|sweep_lr|gin/folder.gin|aug_light1")
 BEFORE = [["train", "--gin_file=gin/digits.gin"]]  # What they start from.
 
@@ -33,9 +34,10 @@ def play():
         words = [command.split(".")[-1], *words]
         if not ELSEWHERE.search(" ".join(words)) and words not in found:
             found.append(words)
-    # What is made of a run comes after the run.
+    # What is made of a run comes after the run, a run after its data.
     return sorted(found, key=lambda words: (
-        words not in BEFORE, words[0] not in ("finetune", "train")))
+        words not in BEFORE, words[0] != "prepare",
+        words[0] not in ("finetune", "train")))
 
 
 def changed(words):

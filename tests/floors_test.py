@@ -8,10 +8,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [  # Lowest first; a module may import from its own floor and below.
     r"models|data|weights|optimize|distribute|storage",
     r"bindings|engine|evaluators|serving|server|tpu|config",
-    r"experiment|trainer|launch|flag_words|error_words|terminal|inference|"
-    r"finetuning|checkup",
+    r"experiment|trainer|launch|flag_words|page_flags|error_words|terminal|"
+    r"inference|finetuning|checkup|reproduction",
     r"api|finetune|train|evaluate|export|predict|serve|demo|benchmark|"
-    r"tpu_check|doctor|prepare|decode_worker|__main__",
+    r"tpu_check|doctor|prepare|decode_worker|reproduce|__main__",
 ]
 DOORS = {
     "gin": r"config",
@@ -29,6 +29,8 @@ DOORS = {
     "mlflow": r"engine/writers",
     "starlette": r"server/app",
     "uvicorn": r"serve",
+    "safetensors": r"weights/tensor_files",
+    "torch": r"weights/tensor_files",
     "jax": r"tpu/compile_step",
     "grpc": r"data/(service|decode_server)",
 }

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import zipfile
 
 import pytest
 
@@ -48,7 +49,7 @@ def tfvit(tmp_path_factory):
     def call(*words, **kwargs):
         return run([venv / "bin" / "tfvit", *words], cwd=empty, **kwargs)
 
-    call.folder = empty
+    call.folder, call.python, call.wheel = empty, venv / "bin" / "python", wheel
     return call
 
 
@@ -84,6 +85,18 @@ def test_an_installed_tfvit_trains_and_evaluates_from_an_empty_folder(tfvit):
     assert '"step": 20' in tfvit("evaluate", "--workdir=runs/digits")
     assert "digits" in tfvit("results", "runs/digits")
     assert "1438 images" in tfvit("check_data", "--gin_file=gin/digits.gin")
+
+
+@pytest.mark.slow
+def test_the_page_for_browsers_comes_along(tfvit):
+    there = {path.name for path in (ROOT / "tools/demo").iterdir()}
+    with zipfile.ZipFile(tfvit.wheel) as wheel:
+        found = {name.removeprefix("tfvit/tools/demo/")
+                 for name in wheel.namelist() if "tools/demo/" in name}
+    assert found == there and {"index.html", "app.js", "LICENSE"} < there
+    said = run([tfvit.python, "-c", "from tfvit.serving import page\n"
+                "print(*page.page())"], cwd=tfvit.folder)
+    assert set(said.split()) == there
 
 
 @pytest.mark.slow

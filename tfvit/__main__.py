@@ -19,7 +19,7 @@ from tfvit.storage import spelling
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _COMMANDS = ("finetune", "train", "evaluate", "export", "predict", "serve",
              "demo", "benchmark", "tpu_check", "doctor", "prepare",
-             "decode_worker")
+             "decode_worker", "reproduce")
 _FORMER = {"to_tfrecords": "prepare SOURCE --format=tfrecord --out=FOLDER",
             "bench_input": "benchmark --input --photos=500x375"}
 

@@ -18,7 +18,7 @@ from absl import flags
 from absl import logging
 
 from tfvit import launch
-from tfvit.serving import formats
+from tfvit import page_flags
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Directory of a run or published name.")
@@ -26,22 +26,12 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint of a run: last, best or a step.")
 _LABELS = flags.DEFINE_string(
     "labels", None, "File of class names, imagenet2012 or imagenet21k.")
-_PRECISIONS = flags.DEFINE_list(
-    "precisions", list(formats.BROWSER), "What its users choose from: "
-    f"{', '.join(formats.BROWSER)}.")
-_PRESETS = flags.DEFINE_multi_string(
-    "presets", [], "Images, folders or patterns to show at the start (default: "
-    "some of the run's own, or drawn shapes).")
-_TEXTS = flags.DEFINE_multi_string(
-    "texts", [], "A prompt to show at the start; repeat for more.")
+_PAGE = page_flags.define()
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines "
     "in, whose browsers then run the model, without threads.")
 _PORT = flags.DEFINE_integer("port", 8000, "Port; 0 for any.", lower_bound=0,
                              upper_bound=65535)
-flags.register_validator(
-    "precisions", lambda names: names and set(names) <= set(formats.BROWSER),
-    f"must be some of {', '.join(formats.BROWSER)}.")
 
 launch.start(__name__, "overrides")
 
@@ -80,8 +70,8 @@ def _exported():
     trained = finished.load(_MODEL.value, labels=_LABELS.value,
                             checkpoint=_CHECKPOINT.value, precision="float32",
                             overrides=launch.overrides(), trust=launch.trust())
-    settings = {"precisions": _PRECISIONS.value, "images": _PRESETS.value,
-                "texts": _TEXTS.value}
+    settings = {"precisions": _PAGE.precisions.value, "images": _PAGE.presets.value,
+                "texts": _PAGE.texts.value}
     folder = browser.cached(trained, settings)
     if os.path.isfile(os.path.join(folder, "models.json")):
         logging.info("It is in the cache: %s.", folder)

@@ -31,6 +31,7 @@ def findings(workdir):
     """All that is found, as a list of finding.Finding."""
     found = [machine.python(), *packages.all_of_them(), machine.processor(),
              machine.memory(), *machine.folders(workdir),
+             machine.compile_cache(),
              *surroundings.all_of_them([workdir])]
     probe, failures = accelerators.probed()
     found += failures

@@ -6,7 +6,11 @@ page with tables and charts:
 
     python -m tfvit.evaluate --workdir=runs/digits --report=runs/digits/report
 
-The JSON object is then the last line, after the worst classes.
+The JSON object is then the last line, after the worst classes. A published
+checkpoint is told what to be scored on:
+
+    python -m tfvit.evaluate --model=imagenet21k+imagenet2012/ViT-B_16 \
+        --gin_file=gin/data/imagenet2012.gin --split=test
 """
 
 import json
@@ -18,6 +22,9 @@ from tfvit import launch
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "last", "Which checkpoint: last, best or a step.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "Instead of --workdir: name of a published checkpoint, or "
+    "path or URL of an .npz file.")
 _REPORT = flags.DEFINE_string(
     "report", None, "Directory for a report on each class and image: "
     "index.html, tables and charts.")
@@ -25,15 +32,16 @@ _SPLIT = flags.DEFINE_multi_string(
     "split", [], "Evaluator to run, such as test; repeat for more. Default: "
     "all.")
 
-launch.start(__name__, "existing run", required=("workdir",))
+launch.start(__name__, "existing run", required=("workdir|model",))
 
 from tfvit.engine import build
 from tfvit.engine import checkpoint
+from tfvit.inference import published_run
 from tfvit.inference import report
 
 
 def main(exp, workdir):
-    directory = _REPORT.value and os.path.expanduser(_REPORT.value)
+    directory = _directory()
     report.check_splits(exp, _SPLIT.value)
     if directory:
         report.check(exp, directory, _SPLIT.value)
@@ -42,9 +50,31 @@ def main(exp, workdir):
     run.evaluators  # pylint: disable=pointless-statement
     step = checkpoint.restore_for_inference(workdir, run.weights,
                                             _CHECKPOINT.value)
+    _score(run, step, workdir, directory)
+
+
+def of_published():
+    """As main, of the checkpoint that --model names."""
+    if flags.FLAGS["checkpoint"].present:
+        raise ValueError("--checkpoint is of runs, --workdir=...; a published "
+                         "file has one.")
+    directory = _directory()
+    run = published_run.of(_MODEL.value, launch.overrides(), _SPLIT.value)
+    if directory:
+        report.check(run.exp, directory, _SPLIT.value)
+    run.evaluators  # pylint: disable=pointless-statement
+    run.exp.init(run.model)
+    _score(run, 0, _MODEL.value, directory)
+
+
+def _directory():
+    return _REPORT.value and os.path.expanduser(_REPORT.value)
+
+
+def _score(run, step, name, directory):
     if directory:
         values, text = report.write(
-            run, directory, title=os.path.basename(os.path.normpath(workdir)),
+            run, directory, title=os.path.basename(os.path.normpath(name)),
             step=step, only=_SPLIT.value)
         print(text)
     else:
@@ -53,4 +83,7 @@ def main(exp, workdir):
 
 
 if __name__ == "__main__":
-    launch.run_existing(main)
+    if _MODEL.value:
+        launch.run_alone(of_published)
+    else:
+        launch.run_existing(main)

@@ -20,6 +20,12 @@ Photos are turned by their EXIF orientation where the run's evaluation does it
 A model of images and texts embeds both, and says which text goes with an image.
 In other formats its towers are files of their own, image.tflite and text.tflite.
 
+    python -m tfvit.export --workdir=runs/b16_cifar10 --out=exports/b16 \
+        --format=safetensors --layout=timm
+
+writes exports/b16/safetensors_timm/VERSION/, a folder that timm's own loader
+reads ("local-dir:..."), or that of transformers with --layout=hf.
+
     python -m tfvit.export --npz=lit/LiT-B16B --out=demo --format=browser
 
 writes a page that runs the model in a browser: the folder demo/, for any static
@@ -35,6 +41,7 @@ from absl import flags
 from absl import logging
 
 from tfvit import launch
+from tfvit import page_flags
 from tfvit.serving import formats
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -71,8 +78,11 @@ _JIT = flags.DEFINE_bool(
     "jit", False, "Compile with XLA, anew for each batch size; what is printed "
     "says what the server needs.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "savedmodel", ("savedmodel", *formats.FILES, "browser"),
-    "What to write.")
+    "format", "savedmodel", ("savedmodel", *formats.FILES, "browser",
+                             "safetensors"), "What to write.")
+_LAYOUT = flags.DEFINE_enum(
+    "layout", "timm", ("timm", "hf"), "Whose names --format=safetensors has: "
+    "timm's, or those of Hugging Face's transformers.")
 _SAMPLES = flags.DEFINE_multi_string(
     "samples", [], "Images, folders or patterns: to compare other formats on, "
     "and, half of them, to find the ranges of tflite_int8, which needs 100 or "
@@ -81,20 +91,10 @@ _MIN_SAME_CLASS = flags.DEFINE_float(
     "min_same_class", 0.9, "Share of --samples that must get the same class "
     "from the file as from the original.", lower_bound=0.0, upper_bound=1.0)
 
-_PRESETS = flags.DEFINE_multi_string(
-    "presets", [], "Images, folders or patterns, which the page in the browser "
-    "shows at its start (default: some of the run's own, or drawn shapes).")
-_TEXTS = flags.DEFINE_multi_string(
-    "texts", [], "A prompt that it shows at its start; repeat for more.")
-_PRECISIONS = flags.DEFINE_list(
-    "precisions", list(formats.BROWSER), "What its users choose from: "
-    f"{', '.join(formats.BROWSER)}.")
+_PAGE = page_flags.define()
 _MAX_IMAGE_MB = flags.DEFINE_float(
-    "max_image_mb", formats.MAX_IMAGE_MB, "With larger weights of images it has "
-    "the presets alone.", lower_bound=0.0)
-flags.register_validator(
-    "precisions", lambda names: names and set(names) <= set(formats.BROWSER),
-    f"must be some of {', '.join(formats.BROWSER)}.")
+    "max_image_mb", formats.MAX_IMAGE_MB, "With larger weights of images the "
+    "page has the presets alone.", lower_bound=0.0)
 
 launch.start(__name__, "existing run", required=("out",))
 
@@ -107,6 +107,7 @@ from tfvit.inference import image_files
 from tfvit.serving import convert
 from tfvit.serving import howto
 from tfvit.serving import saved
+from tfvit.weights import torch_export
 
 _MAX_SAMPLES = 200  # For each of the two uses.
 _MIN_SAMPLES = 10
@@ -125,17 +126,33 @@ def main(words):
         _export_saved_model(load(precision=_PRECISION.value))
     elif _FORMAT.value == "browser":
         _export_page(load(precision="float32"))
+    elif _FORMAT.value == "safetensors":
+        _export_folder(load(precision="float32"))
     else:
         _export_files(load(precision="float32"))
 
 
 def _export_page(trained):
     path, _ = browser.export(
-        trained, _OUT.value, precisions=_PRECISIONS.value,
-        images=_PRESETS.value, texts=_TEXTS.value, name=_NAME.value,
+        trained, _OUT.value, precisions=_PAGE.precisions.value,
+        images=_PAGE.presets.value, texts=_PAGE.texts.value, name=_NAME.value,
         max_image_mb=_MAX_IMAGE_MB.value, max_pixels=_MAX_PIXELS.value)
-    print(f"Wrote {path}\nLook at it: tfvit demo --out={_OUT.value}\nOr put "
+    print(f"Wrote {path}\nLook at it: tfvit demo {_OUT.value}\nOr put "
           f"all of {_OUT.value} on any host of static files.")
+
+
+def _export_folder(trained):
+    record = trained.record()
+    path = saved.write_folder(torch_export.files(
+        trained.model, layout=_LAYOUT.value, class_names=trained.class_names,
+        ops=list(zip(record["preprocessing"], record["settings"])),
+        tokenizer=trained.tokenizer),
+        out=_OUT.value, kind=f"safetensors_{_LAYOUT.value}", step=trained.step)
+    kind = "" if trained.tokenizer else "ForImageClassification"
+    print(f"Wrote {path}\nLoad it: " + (
+        f"timm.create_model('local-dir:{path}', pretrained=True)"
+        if _LAYOUT.value == "timm" else
+        f"transformers.AutoModel{kind}.from_pretrained('{path}')"))
 
 
 def _export_files(trained):

@@ -30,7 +30,7 @@ def parse(shared, *, shared_module, required=()):
       shared: names of the flags of `shared_module` that the command has; it
         refuses the others.
       shared_module: name of the module that defines flags for all commands.
-      required: names of flags that must be given.
+      required: names of flags that must be given, or "a|b", one of which.
 
     Raises:
       ValueError: a flag is unknown, or has no such value.
@@ -49,10 +49,17 @@ def parse(shared, *, shared_module, required=()):
     except flags.Error as error:
         raise ValueError(f"{str(error).strip().splitlines()[0]} (`{command()} "
                          "--help` lists the flags.)") from error
-    for name in required:
-        if getattr(values, name) in (None, []):
+    for name, *others in (names.split("|") for names in required):
+        given = [other for other in (name, *others)
+                 if getattr(values, other) not in (None, [])]
+        if len(given) > 1:
+            raise ValueError(f"--{given[0]} and --{given[1]}: give one of "
+                             "them.")
+        if not given:
             about = _about(values[name]).rstrip(".")
-            raise ValueError(f"--{name} is required: {about}. (`{command()} "
+            instead = "".join(f" (or --{other})" for other in others)
+            raise ValueError(f"--{name}{instead} is required: {about}. "
+                             f"(`{command()} "
                              "--help` shows an example.)")
     return words
 

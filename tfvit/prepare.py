@@ -10,9 +10,10 @@ file that names data, captions too. What is written to OUT is read in any order:
 
 Larger images are shrunk to --short_side by the mean of the pixels that each new
 one covers; what EXIF says to lie on its side stands up, CMYK becomes RGB. All
-else is copied byte by byte, arrays become PNG. Files that cannot be decoded are
-left out, and listed in OUT/{split}.left_out.txt. OUT/{split}.index.json counts,
-and has the checksum of each file. The same command goes on where it was stopped.
+else is copied byte by byte, arrays become PNG. Files that cannot be read or
+decoded are left out, and listed in OUT/{split}.left_out.txt. OUT/{split}.index.json
+counts, and has the checksum of each file. The same command goes on where it was
+stopped.
 """
 
 import json
@@ -77,6 +78,10 @@ def make(data, out, *, kind=None, splits=(), short_side=None, quality=95,
     out = paths.home(out)
     if paths.is_local(out):
         out = os.path.abspath(out)
+        source = os.path.abspath(paths.home(data))
+        if os.path.isdir(source) and f"{out}/".startswith(f"{source}/"):
+            raise ValueError(f"--out={out} lies in {data}, which is to stay as "
+                             "it is: write beside it.")
     kind = _kind(out, kind)
     makers, text = dataset.makers(data, val_share=val_share,
                                   overrides=overrides)
@@ -94,7 +99,7 @@ def make(data, out, *, kind=None, splits=(), short_side=None, quality=95,
     tf.io.gfile.makedirs(out)
     _claim(out, {"data": text, "format": kind, "short_side": short_side,
                  "quality": quality, "class_names": class_names,
-                 "shards": num_shards})
+                 "shards": num_shards, "layout": shards.LAYOUT})
     plan = shards.Plan(out=out, kind=kind, num_shards=num_shards,
                        make=photos.maker(short_side, quality),
                        threads=threads or os.cpu_count() or 1)
@@ -137,8 +142,7 @@ def _claim(out, said):
     if not tf.io.gfile.exists(path):
         index.write_json(path, said)
         return
-    with tf.io.gfile.GFile(path) as f:
-        before = json.load(f)
+    before = index.read_json(path)
     differing = [key for key in said if before.get(key) != said[key]]
     if differing:
         (first, *_) = differing
@@ -158,8 +162,8 @@ def _say(out, split, found):
         f"{numbers['copied']:,}", numbers["image_bytes"] / 1e6,
         numbers["image_bytes_before"] / 1e6, len(found["files"]))
     if found["left_out"]:
-        logging.warning("%s: %d images cannot be decoded and are left out: %s.",
-                        split, found["left_out"],
+        logging.warning("%s: %d images cannot be read or decoded and are left "
+                        "out: %s.", split, found["left_out"],
                         os.path.join(out, f"{split}.left_out.txt"))
 
 

@@ -38,7 +38,21 @@ def _known(names):
         raise flags.ValidationError(str(error)) from error
 
 
+def _empty(out):
+    if out and "://" in out:
+        raise flags.ValidationError(f"--out={out} must be a folder of this "
+                                    "machine: copy it afterwards.")
+    path = os.path.expanduser(out) if out else None
+    if path and os.path.isfile(path):
+        raise flags.ValidationError(f"--out={out} is a file: name a folder.")
+    if path and os.path.isdir(path) and os.listdir(path):
+        raise flags.ValidationError(f"--out={out} is not empty: name another "
+                                    "folder.")
+    return True
+
+
 flags.register_validator("topology", _known)
+flags.register_validator("out", _empty)
 launch.start(__name__, "config", required=("gin_file",))
 
 import sys
@@ -51,12 +65,15 @@ from tfvit.tpu import words
 def main():
     slices = list(dict.fromkeys(map(chips.named, _TOPOLOGY.value)))
     out = os.path.expanduser(_OUT.value) if _OUT.value else None
-    if out and os.path.isdir(out) and os.listdir(out):
-        raise ValueError(f"--out={out} is not empty: name another folder.")
     exp = launch.experiment_from_flags()
     python = environment.python(_PYTHON.value)
-    found = list(check.check(exp, slices, python=python, out=out))
-    print(json.dumps(found, indent=1) if _JSON.value else words.table(found))
+    found = []
+    try:
+        found.extend(check.check(exp, slices, python=python, out=out))
+    finally:
+        if found:  # Also where a later one breaks down, or is not waited for.
+            print(json.dumps(found, indent=1) if _JSON.value
+                  else words.table(found))
     if not all(result["fits"] for result in found):
         sys.exit(1)
 

@@ -24,6 +24,7 @@ _ALL = flags.DEFINE_bool(
 
 launch.start(__name__)
 
+from tfvit.bindings import gin_file
 from tfvit.bindings import settable
 
 from . import listing
@@ -99,9 +100,9 @@ def _about(function, parameter, said):
 
 
 def _gin_files():
-    paths = glob.glob(os.path.join(listing.ROOT, "gin", "**", "*.gin"),
+    paths = glob.glob(os.path.join(gin_file.ROOT, "gin", "**", "*.gin"),
                       recursive=True)
-    return [listing.GinFile(os.path.relpath(path, listing.ROOT))
+    return [gin_file.GinFile(os.path.relpath(path, gin_file.ROOT))
             for path in sorted(paths)]
 
 

@@ -19,6 +19,8 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON, with everything in it.")
 
 launch.start(__name__)
 
+from tfvit.bindings import gin_file
+
 from . import listing
 from . import signatures
 from . import tables
@@ -32,7 +34,7 @@ _SOURCES = ("sources.", "captions.table", "combine.", "shapes.captioned",
 def rows():
     """A dict for each file of gin/data, then one for each kind of source."""
     files = [file for folder in ("gin/data", "gin/data/vtab")
-             for file in listing.gin_files(folder)
+             for file in gin_file.gin_files(folder)
              if "TFDS_NAME" in file.bindings or
              "%TFDS_NAME" not in file.bindings.values()]
     return [*map(_row, files), *_sources()]

@@ -27,17 +27,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.engine import build
-from tfvit.weights import fetch
 from tfvit.weights import load
 from tfvit.weights import names
-from tfvit.weights import npz
 
 
 def report(path, stats=False):
     """Yields the lines about the file `path` (or `path:subtree`)."""
-    path, subtree = load.split_subtree(path)
-    with npz.load(fetch.resolve(path)) as file:
-        entries = names.canonicalise(file.shapes, subtree=subtree)
+    with load.opened(path) as (file, canonicalise, _):
+        entries = canonicalise(file.shapes)
         shapes = {name: entry.shape for name, entry in entries.items()}
         count = sum(map(math.prod, shapes.values()))
         used = {s for entry in entries.values() for s in entry.sources}
@@ -57,10 +54,8 @@ def report(path, stats=False):
 
 def compare(path, model):
     """Yields how the file `path` (or `path:subtree`) differs from a model."""
-    path, subtree = load.split_subtree(path)
-    with npz.load(fetch.resolve(path)) as file:
-        shapes = dict(file.shapes)
-        entries = names.canonicalise(shapes, subtree=subtree)
+    with load.opened(path) as (file, canonicalise, _):
+        entries = canonicalise(file.shapes)
     theirs = {name: tuple(entry.shape) for name, entry in entries.items()}
     ours = {names.of(v): tuple(v.shape) for v in model.weights}
     yield f"The file: {names.describe(theirs)}"
@@ -77,7 +72,7 @@ def compare(path, model):
     yield f"{same} arrays have the same name and shape"
     for reset_head, use in (True, "Fine-tuning from it"), (False, "As it is"):
         try:
-            load.check(model, shapes, subtree=subtree, reset_head=reset_head)
+            load.check(model, entries, reset_head=reset_head)
             verdict = "works"
         except ValueError as error:
             verdict = f"does not work, {error}"

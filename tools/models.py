@@ -24,6 +24,8 @@ _MEASURE = flags.DEFINE_bool("measure", False, "See above; takes minutes.")
 
 launch.start(__name__)
 
+from tfvit.bindings import gin_file
+from tfvit.reproduction import ledger
 from tfvit.weights import catalogue
 
 from . import listing
@@ -41,13 +43,13 @@ def rows():
     checkpoints = {}
     for name in catalogue.names():
         checkpoints.setdefault(catalogue.model(name), []).append(name)
-    runs = [file for file in listing.gin_files("gin")
+    runs = [file for file in gin_file.gin_files("gin")
             if "gin/data/imagenet2012.gin" in file.includes]
     found = []
-    for file in listing.gin_files("gin/models"):
+    for file in gin_file.gin_files("gin/models"):
         title = file.about()
         accuracy, source = max(
-            (*_published(file), *_expected(runs, file.path)),
+            (*_published(file.name), *_expected(runs, file.path)),
             default=(None, None))
         found.append({
             "name": file.name,
@@ -64,23 +66,25 @@ def rows():
     return sorted(found, key=_order)
 
 
-def _published(file):
-    """[(accuracy, where it is from)] that a model's own comment states."""
-    said = file.says("ImageNet-1k")
-    return [(float(re.match(r"[\d.]+\d", said)[0]),
-             said.split(" ", 1)[1])] if said else []
+def _published(name):
+    """(accuracy, where it is from) of the files that are of a model."""
+    for row in ledger.published():
+        if row.dataset == "imagenet2012" and row.stem == name:
+            how = "zero-shot " * (row.task == "zero-shot")
+            yield row.expected, (f"{how}at {row.image_size} px "
+                                 f"({row.source}; {row.checkpoint})")
 
 
 def _expected(runs, path):
     """The same from the comments of the runs on ImageNet-1k with a model."""
     for file in runs:
-        said = file.says("Expected")
-        number = re.match(r"test/accuracy ([\d.]+\d) (.*)", said)
-        if path in file.includes and number:
+        number = file.expected()
+        if (path in file.includes and number and not number.about and
+                number.metric == "test/accuracy"):
             models = [other for other in file.includes
                       if other.startswith("gin/models/")]
             if models[0] == path:  # The others are what that one builds on.
-                yield float(number[1]), f"{file.path}: {number[2]}"
+                yield float(number.text), f"{file.path}: {number.source}"
 
 
 def _order(row):
@@ -144,7 +148,7 @@ def main(words):
     if _MEASURE.value:
         from . import measured  # Imports TensorFlow.
         files = [{"name": file.name} for file in
-                 listing.gin_files("gin/models")]
+                 gin_file.gin_files("gin/models")]
         measured.update([file["name"] for file in listing.choose(
             files, words, lambda file: file["name"])])
     listing.show(rows(), words, as_json=_JSON.value, table=table,

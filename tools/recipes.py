@@ -20,6 +20,8 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON, with everything in it.")
 
 launch.start(__name__)
 
+from tfvit.bindings import gin_file
+
 from . import listing
 from . import tables
 
@@ -28,21 +30,23 @@ _COLUMNS = ("recipe", "expected", "what it does")
 
 def rows():
     """A dict for each file of gin/ and gin/recipes."""
-    runs = [file for file in listing.gin_files("gin") if file.name != "base"]
+    runs = [file for file in gin_file.gin_files("gin") if file.name != "base"]
     return [_row(file, file.name) for file in runs] + [
         _row(file, f"{folder}/{file.name}")
         for folder in ("recipes", "evaluators")
-        for file in listing.gin_files(f"gin/{folder}")]
+        for file in gin_file.gin_files(f"gin/{folder}")]
 
 
 def _row(file, name):
     text = "\n".join(file.comment)
+    number = file.expected()
     command = re.search(r"^  (python(?:.*\\\n)*.*)$", text, re.MULTILINE)
     return {
         "name": name,
         "about": listing.sentence(file.about()),
         "command": re.sub(r"\\\n\s*", "", command[1]) if command else None,
         "expected": file.says("Expected") or None,
+        "number": number and [number.metric.split("/")[0], number.text],
         "comment": file.comment,
         "file": file.path,
         "includes": file.includes,
@@ -51,11 +55,10 @@ def _row(file, name):
 
 def _number(row):
     """What to expect, such as 0.9902, or val 0.4788: of val/accuracy."""
-    found = re.match(r"(\w+)/\S+ (?:about )?([01]\.\d+)",
-                     row["expected"] or "")
-    if not found:
+    if not row["number"]:
         return "-"
-    return found[2] if found[1] == "test" else f"{found[1]} {found[2]}"
+    evaluator, text = row["number"]
+    return text if evaluator == "test" else f"{evaluator} {text}"
 
 
 def table(found):

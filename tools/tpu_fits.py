@@ -29,10 +29,9 @@ launch.start(__name__)
 
 from tfvit import config
 from tfvit import experiment
+from tfvit.bindings import gin_file
 from tfvit.tpu import chips
 from tfvit.tpu import environment
-
-from . import listing
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 # The papers' own are v3 (arXiv 2010.11929, section 4.2: "a standard cloud TPUv3
@@ -66,7 +65,7 @@ def signature(exp):
 def groups(words):
     """[[names of runs with the same step]] of those with one of the words."""
     found = {}
-    for file in listing.gin_files("gin"):
+    for file in gin_file.gin_files("gin"):
         if words and not any(word in file.name for word in words):
             continue
         try:

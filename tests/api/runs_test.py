@@ -145,8 +145,8 @@ def test_plan_takes_numpys_numbers_and_speaks_of_arguments(flowers):
         with pytest.raises(kind, match=said):
             tfvit.plan(flowers, **{"model": "tiny", "weights": "none",
                                    **wishes})
-    with pytest.raises(ValueError, match="^data='nowhere/x' is no file or"):
-        tfvit.plan("nowhere/x", model="tiny", weights="none")
+    with pytest.raises(ValueError, match="^data='nowhere/x.csv' does not exist"):
+        tfvit.plan("nowhere/x.csv", model="tiny", weights="none")
 
 
 def test_what_train_and_batch_are_told_wrongly(trained):

@@ -2,12 +2,14 @@
 
 import glob
 import os
+import re
 
 import pytest
 
 from tfvit import config
 from tfvit import experiment
 from tfvit.bindings import trust
+from tfvit.data.preparation import data_gin
 
 RUNS = sorted(glob.glob(os.path.join(config.ROOT, "gin/*.gin")))
 OPEN = {"AUGREG": "'S_16'", "FOLDER": "'f'", "CAPTIONS": "'c'",
@@ -24,6 +26,18 @@ def test_configs_of_our_own_runs_need_no_trust(file):
                                               "lit_captions.gin", "base.gin")
                 and name != "AUGREG" or f"%{name}" in own]
     trust.check(config.parse([file], bindings), "config.gin")
+
+
+def test_all_data_that_is_offered_needs_no_trust():
+    names = sorted(glob.glob(os.path.join(config.ROOT, "gin/data/*.gin")))
+    assert len(names) > 15
+    for name in names:
+        text = config.parse([os.path.join(config.ROOT, "gin/base.gin"), name], [
+            f"{macro} = 'x'" for macro in re.findall(r"%([A-Z_]+)", open(
+                name, encoding="utf-8").read())])
+        trust.check(text, "config.gin")
+    trust.check(data_gin.text("/x", ["train", "val"], "ab", {
+        "keep": "sides", "area_min": 50, "channels": 1}), "data.gin")
 
 
 @pytest.mark.parametrize("text, named", [

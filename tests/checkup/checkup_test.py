@@ -94,6 +94,27 @@ def test_folders(tmp_path, monkeypatch):
     assert not machine.folder("workdir", "gs://b/run", other).is_problem
 
 
+def test_the_cache_of_what_xla_compiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TFVIT_XLA_CACHE", raising=False)
+    monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
+    assert machine.compile_cache().found.endswith("compiled, 0 programs, 0 MB")
+    assert not (tmp_path / "cache").exists()
+    put(tmp_path, "cache/compiled/tensorflow-2.20.0-1/a.pb", "x" * 3_000_000)
+    assert machine.compile_cache().found.endswith("compiled, 1 programs, 3 MB")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: Usage(9, 8, 2**20))
+        found = machine.compile_cache()
+        assert "only 1 MiB left" in found.found
+        assert "TFVIT_CACHE to another folder" in found.way_out
+    monkeypatch.setenv("TFVIT_XLA_CACHE", "0")
+    found = machine.compile_cache()
+    assert (found.found, found.is_problem) == ("none", False)
+    monkeypatch.setenv("TF_XLA_FLAGS",
+                       "--tf_xla_persistent_cache_directory=/mine")
+    assert machine.compile_cache().found == "/mine"
+
+
 def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     found = machine.folder("cache", str(tmp_path), "set TFVIT_CACHE")
@@ -152,11 +173,15 @@ def test_gpus_that_work_or_are_hidden(tmp_path, monkeypatch):
     put(tmp_path, "proc/driver/nvidia/version", DRIVER.format("550.54.15"))
     findings = accelerators.all_of_them(probe([CPU, GPU, GPU]), tmp_path, {})
     assert not problems(findings)
-    assert any("2 x NVIDIA A100, driver 550.54.15" in f.found for f in findings)
+    said = {f.about: f.found for f in findings}
+    assert "2 x NVIDIA A100, driver 550.54.15" in said["GPU"]
+    assert said["determinism"] == "off on the GPU"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     findings = accelerators.all_of_them(probe(), tmp_path, {})
     assert not problems(findings)
-    assert any("hidden by CUDA_VISIBLE_DEVICES" in f.found for f in findings)
+    said = {f.about: f.found for f in findings}
+    assert said["GPU"] == "hidden by CUDA_VISIBLE_DEVICES"
+    assert said["determinism"] == "on"
 
 
 def test_nccl_xla_and_broken_packages():

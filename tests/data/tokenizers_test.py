@@ -1,12 +1,14 @@
 """Tokenizers on a small vocabulary and a small SentencePiece model."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 import sentencepiece
 import tensorflow as tf
 
+from tests import torch_judges
 from tfvit.data import tokenizers
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "##s", "cafe", ",",
@@ -140,3 +142,51 @@ def test_vocabularies_come_from_the_catalogue(vocab, tmp_path, monkeypatch):
         (folder / "LiT-B16B.txt").write_bytes(file.read())
     tokenize = tokenizers.wordpiece(vocab="lit/LiT-B16B.txt", max_len=4)
     np.testing.assert_array_equal(tokenize("cats"), [2, 5, 6, 0])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    vocab, merges = torch_judges.byte_pairs()
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(
+        f"{a} {b}\n" for a, b in merges))
+    return folder
+
+
+def clip_bpe(folder, max_len=12):
+    return tokenizers.clip_bpe(vocab=str(folder / "vocab.json"),
+                               merges=str(folder / "merges.txt"),
+                               max_len=max_len)
+
+
+def test_clip_bpe_gives_the_tokens_of_transformers(clip):
+    expected = np.load(torch_judges.RECORDED)["tokens/clip"]
+    made = tf.function(clip_bpe(clip))
+    np.testing.assert_array_equal(made(tf.constant(torch_judges.TEXTS)),
+                                  expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch_judges.LIVE, reason="needs transformers")
+def test_clip_bpe_is_what_transformers_does_now(clip):
+    np.testing.assert_array_equal(
+        clip_bpe(clip, 40)(tf.constant(torch_judges.TEXTS)),
+        torch_judges.clip_tokens(*torch_judges.byte_pairs(), max_len=40))
+
+
+def test_clip_bpe_says_which_files_are_none(clip, tmp_path):
+    (tmp_path / "merges.txt").write_text("q z\n")
+    (tmp_path / "vocab.json").write_text((clip / "vocab.json").read_text())
+    with pytest.raises(ValueError, match="lacks the token 'qz'"):
+        clip_bpe(tmp_path)
+    (tmp_path / "vocab.json").write_text("[]")
+    with pytest.raises(ValueError, match="no vocabulary of CLIP"):
+        clip_bpe(tmp_path)
+
+
+def test_siglip_lowers_and_drops_punctuation(model_file, sentences):
+    siglip = tokenizers.siglip(model=model_file, max_len=MAX_LEN)
+    np.testing.assert_array_equal(siglip(["  A\t'Cat', sat! "]),
+                                  sentences(["a cat sat"]))
+    assert siglip.kind == "siglip"

@@ -11,9 +11,10 @@ import pytest
 from tests.engine import resume_test
 from tfvit import config
 from tfvit.engine import compile_cache
+from tfvit.storage import compiled
 
 ROOT = pathlib.Path(config.ROOT)
-FLAG = "--tf_xla_persistent_cache_directory="
+FLAG = compiled.FLAG
 
 
 @pytest.fixture(name="root")
@@ -22,7 +23,7 @@ def fixture_root(tmp_path, monkeypatch):
     monkeypatch.setattr(compile_cache, "_folder", None)
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path))
     monkeypatch.setenv("TF_XLA_FLAGS", "")
-    monkeypatch.delenv(compile_cache.OFF, raising=False)
+    monkeypatch.delenv(compiled.OFF, raising=False)
     return tmp_path / "compiled"
 
 

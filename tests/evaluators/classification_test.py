@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tests import toy
+from tests import workers
 from tfvit import config
 from tfvit.data.datasets import source
 from tfvit.data.images import ops
@@ -52,6 +53,16 @@ def test_equals_numpy_on_all_examples(setup, batch_size, jit):
             (order[:, :5] == labels[:, None]).any(1).mean()),
         "examples": 13,
     }
+
+
+def test_replicas_talk_once_a_batch(setup):
+    strategy, model, *_ = setup
+    evaluator = toy.EVALUATION(name="test", model=model, strategy=strategy,
+                               jit=False, batch_size=4)
+    batch = next(iter(evaluator._batches.dataset))
+    found = workers.collectives(
+        evaluator._batch_sums.get_concrete_function(batch).graph)
+    assert sum(found.values()) == (strategy.num_replicas_in_sync > 1) * 2
 
 
 TRAINED_WITH = {"label_smoothing": 0.1,

@@ -18,6 +18,7 @@ from tfvit.data.datasets import shapes
 from tfvit.inference import browser
 from tfvit.inference import finished
 from tfvit.inference import presets
+from tfvit.serving import convert
 from tfvit.serving import page
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "a", "cat", "dog", "photo", "of"]
@@ -41,6 +42,7 @@ def classes_model(name="token", **settings):
 @pytest.fixture(autouse=True)
 def no_runtime(monkeypatch):
     monkeypatch.setattr(page, "runtime", lambda: {})
+    monkeypatch.setattr(page, "fetch", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,7 @@ def folders(tmp_path_factory):
     (photos / "broken.png").write_bytes(b"rubbish")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "runtime", lambda: {})
+        patch.setattr(page, "fetch", lambda: None)
         found = {}
         for kind, trained in (("texts", texts_model()),
                               ("classes", classes_model())):
@@ -152,6 +155,17 @@ def test_large_towers_leave_the_presets_alone(tmp_path, caplog):
     assert "--max_image_mb=0.001: the page has the presets" in caplog.text
 
 
+def test_a_runtime_that_cannot_be_had_is_said_at_once(tmp_path, monkeypatch):
+
+    def fails():
+        raise ConnectionError("there is no npm")
+
+    monkeypatch.setattr(page, "fetch", fails)
+    monkeypatch.setattr(convert, "convert", None)
+    with pytest.raises(ConnectionError, match="there is no npm"):
+        browser.export(classes_model(), str(tmp_path), precisions=["float32"])
+
+
 def test_models_that_the_page_cannot_show_are_refused(tmp_path):
     with pytest.raises(ValueError, match="or of classes; this one gives feat"):
         browser.export(classes_model("headless"), str(tmp_path),
@@ -164,6 +178,20 @@ def test_models_that_the_page_cannot_show_are_refused(tmp_path):
     with pytest.raises(ValueError, match="The page cannot do ops.<lambda>"):
         browser.export(grey, str(tmp_path), precisions=["float32"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_precision_that_names_other_classes_is_left_out(
+        tmp_path, monkeypatch, caplog):
+
+    def rolled(part, kind, inputs, *_):
+        logits = part.call(tf.constant(inputs))["logits"].numpy()
+        return b"a file", np.roll(logits, kind == "tflite_int8_weights", axis=1)
+
+    monkeypatch.setattr(convert, "_tflite", rolled)
+    _, info = browser.export(classes_model(), str(tmp_path),
+                             precisions=["float32", "int8"])
+    assert [one["name"] for one in info["precisions"]] == ["float32"]
+    assert "int8 is left out: The tflite_int8_weights file is too" in caplog.text
 
 
 def test_a_cached_page_is_that_of_its_weights_and_settings(monkeypatch,

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import compiler_ir
 import tf_keras
 
-from tfvit.models import layers
+from tfvit.models import encoder_block
 from tfvit.models import products
 
 
@@ -16,6 +16,13 @@ def op_by_op(query, key, value):
     if scores.dtype != tf.float64:
         scores = tf.cast(scores, tf.float32)
     return tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
+
+
+def half_softmax(query, key, value):
+    """As flax computes in bfloat16, and so big_vision: softmax, too."""
+    scores = tf.matmul(query, key, transpose_b=True)
+    e = tf.exp(scores - tf.reduce_max(scores, axis=-1, keepdims=True))
+    return tf.matmul(e / tf.reduce_sum(e, axis=-1, keepdims=True), value)
 
 
 def values(function, arguments, dy, jit):
@@ -52,10 +59,14 @@ def test_attention_and_its_gradient_are_those_of_float64(dtype, limit, jit):
     assert errors(products.attend, dtype, 1.0, jit).max() < limit
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_xla_is_nearer_to_float64_in_bfloat16_than_op_by_op(scale):
+@pytest.mark.parametrize("scale, other, bound", [
+    (3.0, op_by_op, 0.8), (1.0, op_by_op, 0.8),
+    # Where weights hardly vary, the gradient of values is a rounding worse than
+    # op by op.
+    (0.3, half_softmax, 0.95), (0.3, op_by_op, 1.25)])
+def test_how_near_xla_is_to_float64_in_bfloat16(scale, other, bound):
     new = errors(products.attend, "bfloat16", scale, True)
-    assert (new < 0.8 * errors(op_by_op, "bfloat16", scale, True)).all()
+    assert (new < bound * errors(other, "bfloat16", scale, True)).all()
 
 
 def test_large_scores_are_no_infinities():
@@ -96,7 +107,7 @@ def test_a_block_in_bfloat16_reads_scores_no_more_than_it_must(bfloat16):
     that a product reads, and no reshape joins B and N.
     """
     batch, count, heads = 3, 17, 2
-    block = layers.EncoderBlock(num_heads=heads, mlp_dim=32, name="block")
+    block = encoder_block.EncoderBlock(num_heads=heads, mlp_dim=32, name="block")
     block(tf.zeros([batch, count, 16]))
 
     @tf.function(jit_compile=True)

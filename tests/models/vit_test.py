@@ -160,7 +160,7 @@ def test_stochastic_depth_grows_linearly_over_the_blocks():
 
 
 @pytest.mark.parametrize("knobs, message", [
-    ({"classifier": "map"}, "vit.classifier='map' is not one of token, gap"),
+    ({"classifier": "max"}, "vit.classifier='max' is not one of token, gap"),
     ({"posemb": "rope"}, "vit.posemb='rope' is not one of learn, sincos2d"),
     ({"image_size": (32, 7)}, r"vit.image_size=\(32, 7\) .* vit.patch_size=8"),
     ({"num_heads": 5}, "width=24 must be divisible by num_heads=5"),

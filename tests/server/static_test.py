@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import os
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from tfvit.server import static
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("static") / "inside"
     version = folder / "models" / "a" / "7"
     version.mkdir(parents=True)
@@ -18,6 +19,11 @@ def server(tmp_path_factory):
     (folder / "b.wasm").write_bytes(bytes(10_000))
     (version / "text.tflite").write_bytes(bytes(range(256)) * 50)
     (folder.parent / "secret").write_text("no")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
     made = static.Server(str(folder), host="127.0.0.1", port=0)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
@@ -61,9 +67,8 @@ def test_the_runtime_has_its_type(get):
     assert gzip.decompress(data) == bytes(10_000)
 
 
-def test_weights_are_kept_and_come_as_they_are(get):
+def test_weights_come_as_they_are(get):
     response, data = get("/models/a/7/text.tflite", Accept_Encoding="gzip")
-    assert "immutable" in response.headers["Cache-Control"]
     assert response.headers["Content-Encoding"] is None
     assert data == bytes(range(256)) * 50
 
@@ -73,6 +78,18 @@ def test_what_the_browser_has_is_not_sent_again(get):
     response, data = get("/", If_None_Match=tag)
     assert (response.status, data) == (304, b"")
     assert get("/", If_None_Match='"other"')[0].status == 200
+
+
+def test_another_folder_at_the_address_is_seen(get, folder):
+    """Two runs have a model of one name and step."""
+    response, _ = get("/models/a/7/text.tflite")
+    assert response.headers["Cache-Control"] == "no-cache"
+    tag = response.headers["ETag"]
+    assert get("/models/a/7/text.tflite", If_None_Match=tag)[0].status == 304
+    path = folder / "models" / "a" / "7" / "text.tflite"
+    os.utime(path, ns=(1, 1))
+    response, data = get("/models/a/7/text.tflite", If_None_Match=tag)
+    assert (response.status, data) == (200, path.read_bytes())
 
 
 def test_a_head_has_no_body(get):

@@ -50,6 +50,22 @@ def test_a_full_device_is_no_full_disk(text, memory):
     assert ("out of memory" in errors.sentence(error)) == memory
 
 
+@pytest.mark.parametrize("where", [
+    "defined at (most recent call last):\n"
+    '  File "/usr/lib/threading.py", line 1002, in _bootstrap\n\n'
+    '  File "/x.py", line 41, in <lambda>\n\n',
+    "defined at (most recent call last):\n<stack traces unavailable>\n"])
+def test_of_a_graph_only_the_complaint_is_told(where):
+    # As TensorFlow 2.20 says it of a tf.function that a thread calls.
+    error = tf.errors.InvalidArgumentError(
+        None, None, "Graph execution error:\n\nDetected at node "
+        f"cond_1/decode_image/DecodeImage {where}"
+        "{{function_node __inference_a_1}} {{function_node __inference_b_2}} "
+        "Input is empty.\n\t [[cond_1/else/_9/cond_1/StatefulPartitionedCall]] "
+        "[Op:__inference_convert_3971]")
+    assert errors.reason(error) == "Input is empty."
+
+
 def test_what_tensorflow_says_of_a_full_disk_is_kept():
     error = full_disk()
     assert isinstance(error, tf.errors.ResourceExhaustedError)

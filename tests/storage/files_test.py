@@ -1,5 +1,6 @@
 """Names that look like patterns mean themselves, first."""
 
+import errno
 import glob
 import os
 
@@ -106,3 +107,20 @@ def test_half_a_file_is_never_there(tmp_path, monkeypatch):
     assert link.is_symlink() and path.read_bytes() == b"third"
     with files.replacing("/dev/null") as f:
         f.write(b"nothing")
+
+
+def test_what_fails_beside_a_file_leaves_it_as_it_was(tmp_path):
+    path = tmp_path / "table.npz"
+    path.write_bytes(b"first")
+    with pytest.raises(OSError, match=f"Cannot write {path}: Is a directory. "
+                       "Try") as error:
+        with files.beside(str(path), "Try another.") as name:
+            with open(name, "wb") as f:
+                f.write(b"sec")
+            open(tmp_path, "wb")
+    assert error.value.errno == errno.EISDIR
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+    with files.beside(str(path)) as name, open(name, "wb") as f:
+        f.write(b"second")
+    assert path.read_bytes() == b"second"

@@ -17,6 +17,8 @@ AXE = npm.Package(
     integrity="sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2"
     "S4r76ASyFNNtuFooJpZe37OgudVGtQ==")
 PACKAGES = (page.CORE, page.UTILS, AXE)
+PATIENCE = 900  # Seconds: a busy machine takes a hundred times as long.
+_STARTS = 3
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
@@ -44,6 +46,16 @@ def missing():
 
 def start():
     """A selenium driver that keeps a log of all requests."""
+    from selenium.common import exceptions
+    for i in range(_STARTS):
+        try:
+            return _start()
+        except exceptions.WebDriverException:  # It gives Chromium a minute.
+            if i == _STARTS - 1:
+                raise
+
+
+def _start():
     from selenium import webdriver
     from selenium.webdriver.chrome import service
     options = webdriver.ChromeOptions()
@@ -54,7 +66,9 @@ def start():
                                                  "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=service.Service(
         shutil.which("chromedriver")))
-    driver.set_script_timeout(120)
+    driver.command_executor.client_config.timeout = PATIENCE
+    driver.set_script_timeout(PATIENCE)
+    driver.set_page_load_timeout(PATIENCE)
     return driver
 
 

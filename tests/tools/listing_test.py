@@ -9,6 +9,7 @@ from gin import config_parser
 import pytest
 
 from tfvit import config
+from tfvit.bindings import gin_file
 from tools import data
 from tools import listing
 from tools import recipes
@@ -48,7 +49,7 @@ def _parsed(path):
 @pytest.mark.parametrize("path", FILES)
 def test_a_gin_file_binds_and_includes_what_gin_says(path):
     bound, included = _parsed(path)
-    file = listing.GinFile(path)
+    file = gin_file.GinFile(path)
     assert file.own.keys() == bound.keys()
     for name, value in bound.items():
         if isinstance(value, (int, float, str)) or value is None:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import re
 import shutil
 import stat
@@ -127,6 +128,16 @@ def test_advice_goes_for_what_is_large(lowered):
     assert "accum_steps" not in of(whole, 0, 0.1 * gib)  # One image each.
 
 
+def test_slices_that_do_not_divide_the_batch_are_named_before_anything(
+        monkeypatch):
+    monkeypatch.setattr(check.lowering, "lower", None)
+    exp = dataclasses.replace(toy.EXPERIMENT, batch_size=24)
+    slices = [chips.named(name) for name in ("v5e-8", "v5e-16")]
+    with pytest.raises(ValueError, match="On v5e:4x4: Experiment.batch_size=24 "
+                       "must be a multiple of 16 replicas"):
+        list(check.check(exp, slices, python="python"))
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
@@ -166,7 +177,8 @@ def test_the_environment_is_made_once(cache, monkeypatch):
     made = []
 
     def make(folder, python):
-        os.makedirs(folder)
+        os.makedirs(os.path.dirname(python), exist_ok=True)
+        pathlib.Path(python).touch()
         made.append(python)
 
     monkeypatch.setattr(environment, "_make", make)
@@ -175,6 +187,8 @@ def test_the_environment_is_made_once(cache, monkeypatch):
     assert found.startswith(str(cache)) and found.endswith("bin/python")
     assert environment.python() == found and made == [found]
     assert environment.is_ready()
+    os.remove(found)  # As if the Python it links to were gone.
+    assert environment.python() == found and made == [found, found]
 
 
 def test_another_python_has_to_have_the_compiler():
@@ -196,7 +210,8 @@ def test_setup_cfg_has_the_same_requirements():
 def test_digits_fits_and_what_is_too_large_does_not(tmp_path):
     exp, _ = experiment.from_config(["gin/digits.gin"])
     python = environment.python()
-    slices = [chips.named("v5e-8"), chips.named("v4-8")]
+    # Equally many replicas: the step is lowered once.
+    slices = [chips.named("v5e-8"), chips.named("v4-16")]
     found = {r["topology"]: r for r in check.check(
         exp, slices, python=python, out=str(tmp_path))}
     for place in slices:

@@ -17,6 +17,7 @@ from tfvit.tpu import chips
     ("v5p-64", "v5p:2x4x4", 32), ("v6e-8", "v6e:2x4", 8),
     ("v3-8", "v3:2x2", 8), ("v3-32", "v3:4x4", 32),
     ("V5E:2x4", "v5e:2x4", 8), ("v4:2x4x8", "v4:2x4x8", 64),
+    ("v5e:1x1", "v5e:1x1", 1), ("v4:2x2x3", "v4:2x2x3", 12),
 ])
 def test_names(text, name, replicas):
     found = chips.named(text)
@@ -28,6 +29,9 @@ def test_names(text, name, replicas):
     ("v5e-3", "3 chips are no slice"), ("v5e-0", "0 chips"),
     ("v5e:8", "2 dimensions, such as v5e:2x4"),
     ("v4:2x2", "3 dimensions, such as v4:2x2x2"), ("v5e:2x", "2 dimensions"),
+    ("v5e:3x5", "hosts of 2x2"), ("v5e:1x2", "hosts of 2x2"),
+    ("v4:1x2x4", "hosts of 2x2"), ("v5e:32x32", "has 256 chips"),
+    ("v5e-1024", "has 256 chips"), ("v4-16384", "has 4,096 chips"),
     ("v5e:0x4", "2 dimensions"), ("v5e", "is no slice"), ("", "is no slice"),
     ("h100:8", "is no slice")])
 def test_what_is_no_slice(text, said):

@@ -3,8 +3,10 @@
 import os
 
 import numpy as np
+from PIL import Image
 import pytest
 
+from tests import torch_judges
 from tfvit.weights import adapt
 
 GOLDENS = os.path.join(os.path.dirname(__file__), "..", "goldens")
@@ -71,3 +73,42 @@ def test_channels_repeat_in_turn():
     np.testing.assert_allclose(
         adapt.resize_channels(kernel, 4).ravel(),
         np.array([0, 1, 2, 0]) * 0.75)
+
+
+@pytest.mark.parametrize("grid", torch_judges.GRIDS.values())
+def test_antialiased_bicubic_is_pillows(grid):
+    result = adapt.resize_posemb(
+        torch_judges.table(), old_grid=(6, 7), method="bicubic_antialias",
+        new_grid=grid, has_cls_old=False, has_cls_new=False)
+    for i in range(3):
+        image = Image.fromarray(torch_judges.table()[0, :, i].reshape(6, 7))
+        expected = image.resize(grid[::-1], Image.Resampling.BICUBIC)
+        np.testing.assert_allclose(result[0, :, i].reshape(grid), expected,
+                                   atol=2e-6)
+
+
+def test_bicubic_has_the_weights_of_pytorch():
+    # Of a quarter of a pixel, with the slope -0.75; at the edge it is repeated.
+    row = adapt._cubic(4, 8, -0.75)
+    np.testing.assert_allclose(
+        row[3], [-0.10546875, 0.87890625, 0.26171875, -0.03515625])
+    np.testing.assert_allclose(row[7], [0, 0, -0.10546875, 1.10546875])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch_judges.LIVE, reason="needs torch")
+@pytest.mark.parametrize("method", ["bicubic", "bicubic_antialias"])
+@pytest.mark.parametrize("grid", torch_judges.GRIDS.values())
+def test_bicubic_is_pytorchs(method, grid):
+    result = adapt.resize_posemb(
+        torch_judges.table(), old_grid=(6, 7), method=method, new_grid=grid,
+        has_cls_old=False, has_cls_new=False)
+    np.testing.assert_allclose(
+        result, torch_judges.resized(grid, method != "bicubic"), atol=2e-6)
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="posemb_method='cubic' is not one of"):
+        adapt.resize_posemb(torch_judges.table(), new_grid=(2, 2),
+                            old_grid=(6, 7), has_cls_old=False,
+                            has_cls_new=False, method="cubic")

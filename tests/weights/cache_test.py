@@ -16,6 +16,7 @@ import pytest
 
 from tfvit.weights import cache
 from tfvit.weights import fetch
+from tfvit.weights import transfer
 
 OLD, NEW = (bytes([i]) * 5000 for i in (1, 2))
 
@@ -139,7 +140,7 @@ def test_a_file_at_hand_serves_without_network(server, caplog):
 def test_a_download_that_goes_on_after_a_change_is_of_one_piece(server, kind,
                                                                 monkeypatch):
     server.kind, server.break_off = kind, True
-    monkeypatch.setattr(fetch, "_ATTEMPTS", 1)
+    monkeypatch.setattr(transfer, "_ATTEMPTS", 1)
     with pytest.raises(ConnectionError, match="1000 of 5000 bytes"):
         fetch.resolve(server.url)
     assert os.path.getsize(fetch.cache_path(server.url) + ".part") == 1000
@@ -165,13 +166,13 @@ def test_without_anything_to_tell_by_a_part_is_of_no_use(server):
 
 def test_a_server_that_ignores_if_range_is_found_out(server, monkeypatch):
     server.break_off = True
-    monkeypatch.setattr(fetch, "_ATTEMPTS", 1)
+    monkeypatch.setattr(transfer, "_ATTEMPTS", 1)
     with pytest.raises(ConnectionError):
         fetch.resolve(server.url)
     change(server)
     server.answers = [(206, {"Content-Range": "bytes 1000-4999/5000",
                              "ETag": '"another"'})]
-    monkeypatch.setattr(fetch, "_ATTEMPTS", 3)
+    monkeypatch.setattr(transfer, "_ATTEMPTS", 3)
     assert read(server.url) == NEW
 
 

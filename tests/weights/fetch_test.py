@@ -14,6 +14,7 @@ import tensorflow as tf
 from tests.weights import augreg_test
 from tfvit.weights import fetch
 from tfvit.weights import load
+from tfvit.weights import transfer
 
 DATA = bytes(range(256)) * 100
 STEM = "Ti_16-i21k-300ep-lr_0.001-aug_{}-wd_0.03-do_0.0-sd_0.0"
@@ -54,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    monkeypatch.setattr(fetch, "_PAUSE", 0.0)
+    monkeypatch.setattr(transfer, "_PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,7 +1,6 @@
 """Models for Python programs: find them, build them, load them, use them."""
 
 import fnmatch
-import numbers
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +12,11 @@ from tfvit.data import prompts as prompts_lib
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.finetuning import start
 from tfvit.inference import finished
+from tfvit.reproduction import ledger
 from tfvit.serving import images as images_lib
 from tfvit.weights import catalogue
+from tfvit.weights import fetch
+from tfvit.weights import hub
 from tfvit.weights import load as load_lib
 
 _BATCH = 32  # Images at a time.
@@ -39,8 +41,10 @@ class Model:
         [B, C]; or a models.lit.LiT.
       class_names: of the C classes; [] of a LiT.
       config: the gin config of the model, as text.
-      card: {"name", "parameters", "input_size": (H, W), "step", "precision",
-        "link", "preprocessing", ...}.
+      card: {"name", "source", "parameters", "input_size": (H, W), "step",
+        "precision", "link", "preprocessing", ...}; of a file of the catalogue
+        also "licence", "paper" and "published": what it was measured to reach,
+        on what, by whom.
     """
 
     def __init__(self, trained, own):
@@ -90,7 +94,7 @@ class Model:
         Raises:
           ValueError: the model has no classes (see zeroshot).
         """
-        if not isinstance(top_k, numbers.Integral) or top_k < 1:
+        if not isinstance(top_k, (int, np.integer)) or top_k < 1:
             raise ValueError(f"top_k={top_k!r} must be a whole number of at "
                              "least 1.")
         found = self._map(self._signature("serving_default"), images)
@@ -208,10 +212,13 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
     labels = labels and words.path("labels", labels)
     own = {}
     with config.isolated(own):
-        return Model(finished.load(
+        model = Model(finished.load(
             name, checkpoint=checkpoint, labels=labels, precision=precision,
             overrides=((), words.texts("bindings", bindings)), trust=trust),
             own)
+    model.card |= ledger.card(name)
+    model.card["source"] = fetch.catalogue_url(name) or name
+    return model
 
 
 @words.of_python(model="name")
@@ -240,28 +247,28 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
       ValueError, OSError: there is no such model, or the weights cannot be
         loaded; says why, and the way out.
     """
-    stem = start.stem_of(words.path("name", name))
+    stem = start.stem_of(words.path("name", name), "--name")
     # Before the model, which takes memory, is made.
     path = weights and published(stem, words.path("weights", weights))
     with config.isolated():
         config.parse([f"{_FOLDER}/{stem}.gin"],
                      [f"NUM_CLASSES = {_number(num_classes)!r}",
                       f"IMAGE_SIZE = {_number(image_size)!r}"])
-        model = config.bound("experiment.Experiment.model")
         try:
-            model = model.scoped_configurable_fn(**settings)
+            model = config.bound("experiment.Experiment.model"
+                                 ).scoped_configurable_fn(**settings)
         except TypeError as error:
             raise ValueError(f"tfvit.build({name!r}): "
                              f"{str(error).splitlines()[0]}") from error
-    if path and tf.io.gfile.isdir(path):
-        checkpoint_lib.from_run(model, path=path, reset_head=reset_head)
-    elif path:
-        load_lib.from_npz(model, path=path, reset_head=reset_head)
+    if path:
+        is_run = tf.io.gfile.isdir(path) and not hub.is_folder(path)
+        assign = checkpoint_lib.from_run if is_run else load_lib.from_npz
+        assign(model, path=path, reset_head=reset_head)
     return model
 
 
 def list_models(pattern="*"):
-    """Names that build takes, such as "b16"; `pattern` as of a shell: "r*"."""
+    """Names that build takes, "b16" ...; `pattern` as of a shell: "r*"."""
     return fnmatch.filter(start.stems(), pattern)
 
 
@@ -285,10 +292,8 @@ def published(stem, weights):
     return fitting[0]
 
 
-
 def _number(value):
     """Without NumPy's kinds of numbers, and lists, which gin cannot have."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return tuple(map(_number, value)) if isinstance(
-        value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_number, value))
+    return value.item() if isinstance(value, np.generic) else value

@@ -22,6 +22,12 @@ _WHOLE = re.compile(
     r"|data\.datasets\.(captions|combine|digits|shapes|sources|targets))")
 _SOME = {
     "tfvit.experiment": ("Experiment",),
+    "tfvit.data.datasets.arrow": ("table",),
+    "tfvit.data.datasets.class_tars": ("images",),
+    "tfvit.data.datasets.parquet": ("table",),
+    "tfvit.data.datasets.prepared": ("images",),
+    "tfvit.data.datasets.sampling": ("sampled",),
+    "tfvit.data.datasets.webdataset": ("shards",),
     "tfvit.distribute.strategies": ("auto", "logical_cpus", "mirrored",
                                     "multi_worker", "one_device", "tpu"),
     "tfvit.engine.actions": ("early_stopping",),

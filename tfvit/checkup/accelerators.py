@@ -71,7 +71,17 @@ def all_of_them(found, root="/", versions=None):
         "Run with experiment.Experiment.jit = False, or install TensorFlow "
         "anew." if xla else "",
         "" if xla else "jit = 'auto' uses it on accelerators alone"))
-    return [*findings, _takes(found, versions)]
+    return [*findings, _deterministic(found), _takes(found, versions)]
+
+
+def _deterministic(found):
+    """What Experiment.deterministic = "auto" comes to."""
+    if any(d["type"] == "GPU" for d in found["devices"]):
+        return finding.Finding(
+            "determinism", "off on the GPU", note="what was stopped goes on "
+            "with other last bits; experiment.Experiment.deterministic = True "
+            "has them equal, and XLA then picks kernels without measuring")
+    return finding.Finding("determinism", "on", note="it costs nothing here")
 
 
 def _takes(found, versions):

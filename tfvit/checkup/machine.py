@@ -1,11 +1,13 @@
 """The machine: processor, memory, disks."""
 
+import glob
 import os
 import platform
 import shutil
 import sys
 
 from tfvit.checkup import finding
+from tfvit.storage import compiled
 from tfvit.storage import paths
 
 # What TensorFlow's wheels for x86-64 are compiled for, and cannot do without.
@@ -98,6 +100,27 @@ def folders(workdir):
         folder("cache", paths.cache(), "set TFVIT_CACHE to another folder"),
         folder("datasets", datasets, "set TFDS_DATA_DIR to another folder"),
     ]
+
+
+def compile_cache():
+    """Whether what XLA compiles is kept for the next start."""
+    said, root = compiled.elsewhere(), compiled.folder()
+    if said is not None:
+        return finding.Finding("compile cache", said or "none",
+                               note="as TF_XLA_FLAGS says")
+    if root is None:
+        return finding.Finding(
+            "compile cache", "none",
+            note=f"{compiled.OFF}=0: XLA compiles anew at each start")
+    if why := compiled.problem(root):
+        return finding.Finding(
+            "compile cache", f"{root}: {why}", "XLA compiles anew at each "
+            "start: make room, or set TFVIT_CACHE to another folder, or "
+            f"{compiled.OFF}=0 to do without.")
+    sizes = [os.path.getsize(path) for path in glob.glob(
+        os.path.join(glob.escape(root), "*", "*.pb")) if os.path.exists(path)]
+    return finding.Finding("compile cache", f"{root}, {len(sizes)} programs, "
+                           f"{sum(sizes) / 1e6:,.0f} MB")
 
 
 def folder(what, path, other):

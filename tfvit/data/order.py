@@ -48,7 +48,12 @@ def train_records(source, seed: int, first: int, share: Share,
         raise ValueError(f"The source's {source.num_examples} examples are too "
                          f"few for {share.num_shards} workers.")
     if source_lib.has_order(source):
-        return _ordered(source, seed, first, share, every)
+        own, own_share = _own(source, share)
+        records = _ordered(own, seed, first, own_share, every)
+        if own is source:
+            return records
+        return records.map(lambda number, record: (
+            number * share.num_shards + share.index, record))
     begin = first * share.batch_size
     seeds = np.array([seed, 0], np.int64)
     records = source.endless(seeds, shard_index=share.index,
@@ -65,6 +70,14 @@ def train_records(source, seed: int, first: int, share: Share,
         numbered = numbered.filter(
             lambda local, _: (local // share.batch_size - first) % every == 0)
     return numbered.map(number)
+
+
+def _own(source, share):
+    """The source and the share of a worker, which reads some sources' part."""
+    if share.num_shards > 1 and (part := source.part(share.index,
+                                                     share.num_shards)):
+        return part, dataclasses.replace(share, index=0, num_shards=1)
+    return source, share
 
 
 def _ordered(source, seed, first, share, every):
@@ -112,6 +125,7 @@ def records_once(source, first: int, end: int, share: Share,
                                   num_shards=share.num_shards).enumerate()
         return records.filter(lambda place, _: (
             place // batch_size - first) % every == 0) if every > 1 else records
+    source, share = _own(source, share)
     places = tf.data.Dataset.range(first, end, every).map(
         lambda batch: batch * batch_size + tf.range(batch_size, dtype=tf.int64)
     ).map(lambda places: places[places < size])

@@ -5,12 +5,19 @@ SavedModel with one needs TensorFlow Text's ops: `import tensorflow_text` before
 loading it in Python; TensorFlow Serving has them.
 """
 
+import json
+
 import tensorflow as tf
 import tensorflow_text
 
+from tfvit.data import byte_pairs
 from tfvit.weights import fetch
 
 _EOS = "</s>"
+_PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
+# As Unicode has them, which \s of RE2 has not.
+_BLANKS = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]+"
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 def wordpiece(*, vocab, max_len):
@@ -56,11 +63,44 @@ def sentencepiece(*, model, max_len):
     return _Sentencepiece(model, max_len)
 
 
+def siglip(*, model, max_len):
+    """As sentencepiece, of texts as SigLIP (arXiv 2303.15343) has them.
+
+    They are lower-cased, without punctuation (of ASCII) and with single blanks.
+
+    Args:
+      model, max_len: see sentencepiece; `spiece.model`, and 64.
+    """
+    return _Siglip(model, max_len)
+
+
+def clip_bpe(*, vocab, merges, max_len):
+    """CLIP's byte pairs (arXiv 2103.00020) of lower-cased words.
+
+    <|startoftext|> comes first, <|endoftext|> last, and fills up.
+
+    Args:
+      vocab: JSON file of {token: number}, `vocab.json` of transformers:
+        anything that weights.fetch.resolve takes.
+      merges: file of two tokens a line, `merges.txt`.
+      max_len: number of tokens of every text, these two included; the rest of a
+        longer text is left out.
+
+    Returns:
+      A callable from string [...] to int32 [..., max_len].
+
+    Raises:
+      ValueError: max_len is too small, or the files are none of CLIP's.
+      FileNotFoundError, OSError: as fetch.resolve.
+    """
+    return _ClipBpe(vocab, merges, max_len)
+
+
 class _Tokenizer(tf.Module):
     """What tokenizers share: any shape in, one more axis out.
 
     Attributes:
-      kind: "wordpiece" or "sentencepiece".
+      kind: the name of the function that makes it.
       max_len: number of tokens of every text.
       vocabulary: bytes of a file that makes it again.
     """
@@ -145,13 +185,66 @@ class _Sentencepiece(_Tokenizer):
             self.eos = int(self.tokenizer.string_to_id(_EOS))
             found = self.tokenizer.id_to_string(self.eos).numpy().decode()
         except tf.errors.OpError as error:
-            raise ValueError(f"tokenizers.sentencepiece.model={model} is no model of "
+            raise ValueError(f"tokenizers.{self.kind}.model={model} is no model of "
                              f"SentencePiece: {error.message}") from error
         self.vocabulary = content
         if found != _EOS:
-            raise ValueError(f"tokenizers.sentencepiece.model={model} has no {_EOS}.")
+            raise ValueError(f"tokenizers.{self.kind}.model={model} has no {_EOS}.")
 
     def _tokenize(self, texts):
         # One too few, so that even the longest text ends in </s>.
         tokens = self.tokenizer.tokenize(texts)[:, :self.max_len - 1]
         return tokens.to_tensor(self.eos, shape=[None, self.max_len])
+
+
+class _Siglip(_Sentencepiece):
+    """See siglip."""
+
+    kind = "siglip"
+
+    def _tokenize(self, texts):
+        texts = tf.strings.lower(texts, encoding="utf-8")
+        texts = tf.strings.regex_replace(texts, _PUNCTUATION, "")
+        texts = tf.strings.strip(tf.strings.regex_replace(texts, _BLANKS, " "))
+        return super()._tokenize(texts)
+
+
+class _ClipBpe(_Tokenizer):
+    """See clip_bpe."""
+
+    kind = "clip_bpe"
+
+    def __init__(self, vocab, merges, max_len):
+        super().__init__(max_len)
+        where = f"tokenizers.clip_bpe.vocab={vocab} and merges={merges}"
+        try:
+            with tf.io.gfile.GFile(fetch.resolve(vocab)) as file:
+                numbers = json.loads(file.read())
+            with tf.io.gfile.GFile(fetch.resolve(merges)) as file:
+                lines = file.read().split("\n")
+            pairs = [tuple(line.split()) for line in lines
+                     if line and not line.startswith("#version")]
+            if not isinstance(numbers, dict) or any(
+                    len(pair) != 2 for pair in pairs) or not all(
+                        isinstance(number, int) and 0 <= number < 2**30
+                        for number in numbers.values()):
+                raise ValueError("there are other things in them")
+            self._pairs = byte_pairs.BytePairs(numbers, pairs)
+            self.start, self.end = (numbers[f"<|{word}oftext|>"]
+                                    for word in ("start", "end"))
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{where} are no vocabulary of CLIP: {error}."
+                             ) from error
+        self.vocabulary = json.dumps({"vocab": numbers,
+                                      "merges": pairs}).encode()
+
+    def _tokenize(self, texts):
+        texts = tensorflow_text.normalize_utf8(texts, "NFC")
+        texts = tf.strings.regex_replace(texts, _BLANKS, " ")
+        texts = tf.strings.lower(texts, encoding="utf-8")
+        words = tensorflow_text.regex_split(texts, f"{_WORDS}| ", _WORDS)
+        tokens = words.with_flat_values(self._pairs(words.flat_values))
+        tokens = tokens.merge_dims(1, 2)[:, :self.max_len - 2]
+        ends = tf.ones_like(texts, tf.int32)[:, tf.newaxis]
+        tokens = tf.concat([self.start * ends, tokens, self.end * ends], axis=1)
+        return tokens.to_tensor(self.end, shape=[None, self.max_len])

@@ -248,7 +248,8 @@ def any_worker(strategy):
 
 
 def mean(strategy):
-    """Makes a function: number -> its mean over all workers; None for one."""
+    """Makes a function: number or list -> mean over all workers; None for one.
+    """
     if not has_workers(strategy):
         return None
     total = _total(strategy)

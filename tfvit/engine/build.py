@@ -44,7 +44,7 @@ def build(exp, *, strategy=None, training=True):
     # These are of the process: TensorFlow has no setting of a model for them.
     tf.config.experimental.enable_tensor_float_32_execution(exp.tf32)
     if training:
-        _check_replicas(exp, strategy)
+        check_replicas(exp, strategy.num_replicas_in_sync)
         determinism.require(exp.deterministic, strategy)
         tf_keras.utils.set_random_seed(exp.seed % 2**32)
     elif exp.deterministic is True:
@@ -250,9 +250,8 @@ def _warn_of_long_average(exp):
             100 * exp.ema_decay**exp.total_steps)
 
 
-def _check_replicas(exp, strategy):
-    """Raises ValueError unless the batch divides evenly."""
-    replicas = strategy.num_replicas_in_sync
+def check_replicas(exp, replicas):
+    """Raises ValueError unless the batch divides evenly over so many."""
     if exp.batch_size % (replicas * exp.accum_steps):
         raise ValueError(
             f"Experiment.batch_size={exp.batch_size} must be a multiple of "

@@ -13,18 +13,14 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 
 from absl import logging
 import tensorflow as tf
 from tensorflow.python.framework import ops  # Nothing public counts names.
 
-from tfvit.storage import paths
+from tfvit.storage import compiled
 
-OFF = "TFVIT_XLA_CACHE"  # Of the environment: 0 for no cache.
-_FLAG = "--tf_xla_persistent_cache_directory="
 _MOST = 4 * 2**30  # Bytes of all entries; a B/16 step has 20 MB on a CPU.
-_SPARE = 2**30  # Bytes that a disk must have left.
 # Above the number of names that a run makes before it traces anything, so that
 # all runs trace it with the same names; skipping so many takes 0.03 s.
 _BLOCK = 2**18
@@ -42,15 +38,13 @@ def set_up():
     global _folder
     if _folder is not None:
         return
-    flags = os.environ.get("TF_XLA_FLAGS", "")
-    found = re.search(rf"{_FLAG}(\S*)", flags)
-    _folder = found[1] if found else ""
-    if found or os.environ.get(OFF) == "0":
+    elsewhere, root = compiled.elsewhere(), compiled.folder()
+    _folder = elsewhere or ""
+    if elsewhere is not None or root is None:
         return
-    root = os.path.join(paths.cache(), "compiled")
     gpus = _gpus()
     folder = os.path.join(root, _key(gpus or ""))
-    problem = _problem(root)
+    problem = compiled.problem(root)
     if problem:
         logging.info("What XLA compiles is not kept in %s: %s.", root, problem)
         return
@@ -59,7 +53,9 @@ def set_up():
     # Of a GPU of which nothing is known the code may be that of another.
     types = "" if gpus is not None else (
         " --tf_xla_persistent_cache_device_types=XLA_CPU_JIT")
-    os.environ["TF_XLA_FLAGS"] = f"{flags} {_FLAG}{folder}{types}".strip()
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    os.environ["TF_XLA_FLAGS"] = (
+        f"{flags} {compiled.FLAG}{folder}{types}".strip())
 
 
 def entries():
@@ -146,19 +142,6 @@ def _gpus():
         except OSError:
             return None
     return "".join(said) if len(said) > 1 else None
-
-
-def _problem(root):
-    """Why nothing can be kept in a folder, which need not be there; or None."""
-    place = root
-    while not os.path.exists(place):
-        place = os.path.dirname(place) or "."
-    if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):
-        return f"{place} cannot be written"
-    free = shutil.disk_usage(place).free
-    if free < _SPARE:
-        return f"its disk has only {free / 2**20:.0f} MiB left"
-    return None
 
 
 def _tidy(root):

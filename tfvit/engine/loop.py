@@ -55,7 +55,7 @@ class Training:
 
     def __init__(self, run, *, checkpoints, writers, chief, any_worker,
                  begun, agree=None):
-        """See strategies.any_worker; and pace.Pace for `agree`."""
+        """See strategies.any_worker; strategies.mean for `agree`."""
         self.run = run
         self.checkpoints = checkpoints
         self.writers = writers
@@ -68,7 +68,7 @@ class Training:
         self.pace = pace.Pace(run.exp.steps_per_call, agree)
         self.window = train_log.Window(self.memory, run.exp.max_loss)
         self.clock = train_log.Throughput()
-        self.stop_signal = stopping.Stop(any_worker)
+        self.stop_signal = stopping.Stop(agree)
         self.poll = self.stop_signal.poll
         self._stand()
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfvit.data import pipeline
 from tfvit.data.images import decoding
+from tfvit.distribute import sharding
 from tfvit.distribute import strategies
 
 
@@ -157,7 +158,10 @@ def share_out(strategy, *, source, ops, batch_size, skip_corrupt=False,
 
 
 def summing(strategy, replica_sums, jit):
-    """Makes replica_sums(batch, ...) -> tensors sum over all replicas."""
+    """Makes replica_sums(batch, ...) -> tensors sum over all replicas.
+
+    They tell each other all of it at once.
+    """
     compiled = tf.function(replica_sums,
                            jit_compile=strategies.use_jit(jit, strategy))
 
@@ -165,9 +169,11 @@ def summing(strategy, replica_sums, jit):
     def batch_sums(batch, *args):
         # Called by a plain function, so that each replica traces its own
         # variables: XLA reads none of another device.
-        values = strategy.run(lambda *a: compiled(*a), args=(batch, *args))
+        values = strategy.run(lambda *a: sharding.all_reduce(
+            tf.distribute.get_replica_context(), compiled(*a)),
+            args=(batch, *args))
         return tf.nest.map_structure(
-            lambda v: strategy.reduce(tf.distribute.ReduceOp.SUM, v, axis=None), values)
+            lambda v: strategy.experimental_local_results(v)[0], values)
 
     return batch_sums
 

@@ -1,6 +1,5 @@
 """Puts the choices of `tfvit finetune` together, as a gin file and as words."""
 
-import contextlib
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from tfvit.finetuning import kinds
 from tfvit.finetuning import memory
 from tfvit.finetuning import rules
 from tfvit.finetuning import start as start_lib
+from tfvit.storage import quiet
 
 _ALL_BUT_HEAD = "(?!head/).*"
 _EVAL_BATCH = 512  # The papers'.
@@ -87,7 +87,7 @@ class Plan:
             self._parts, self._memory = self.exp.accum_steps, "as you say"
         else:
             logging.info("Estimating the memory of a step ...")
-            with _quietly():
+            with quiet.quietly():  # Training says it again.
                 self.report = report = dry_run.report(self.exp, self.out)
             limit = memory.available(build.devices(self.exp))
             gradients = report["memory of gradients"]
@@ -262,19 +262,6 @@ def _accumulation_of(run):
         found = re.search(r"(?m)^experiment\.Experiment\.accum_steps = (\d+)",
                           f.read())
     return int(found[1]) if found else 1
-
-
-@contextlib.contextmanager
-def _quietly():
-    """Without lines that training will print again."""
-    logger = logging.get_absl_logger()
-    before = logger.level
-    try:
-        if logging.get_verbosity() != logging.DEBUG:
-            logger.setLevel("WARNING")
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _why(as_chosen, why):

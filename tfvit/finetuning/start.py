@@ -15,6 +15,7 @@ from tfvit.engine import checkpoint
 from tfvit.weights import augreg
 from tfvit.weights import catalogue
 from tfvit.weights import fetch
+from tfvit.weights import hub
 from tfvit.weights import load
 from tfvit.weights import npz
 from tfvit.weights import published
@@ -79,13 +80,17 @@ def choose(model=None, weights=None, *, fetches=True):
     if weights is None:
         weights = _recommended(model or DEFAULT, stem)
     weights = os.path.expanduser(weights)
-    if tf.io.gfile.isdir(weights):
+    if tf.io.gfile.isdir(weights) and not hub.is_folder(weights):
         return _from_run(weights, stem)
     return _from_file(_full(weights), stem, fetches)
 
 
-def stem_of(name):
+def stem_of(name, knob="--model"):
     """The file of gin/models that a name means, without .gin.
+
+    Args:
+      name: such as "b16", "B/16" or a published checkpoint's.
+      knob: what gave the name, for what is said.
 
     Raises:
       ValueError: there is none; says which were meant.
@@ -99,7 +104,7 @@ def stem_of(name):
         close = difflib.get_close_matches(name.lower(), near, 3, 0.5)
         hint = (f" Did you mean {', '.join(near[c] for c in close)}?"
                 if close else "")
-        raise ValueError(f"--model={name} is no model.{hint} There are "
+        raise ValueError(f"{knob}={name} is no model.{hint} There are "
                          f"{', '.join(known)}, and the names of published "
                          "checkpoints.")
     return stem
@@ -118,7 +123,7 @@ def _size(stem):
 
 
 def _is_checkpoint(name):
-    return (fetch.catalogue_url(name) is not None or
+    return (hub.is_theirs(name) or fetch.catalogue_url(name) is not None or
             fetch.catalogue_url(_full(name)) is not None)
 
 
@@ -157,7 +162,7 @@ def _from_file(path, stem, fetches):
     if named and not fetches and not present:
         return _unseen(path, stem)
     try:
-        (*models, _), bindings = published.gin_of(path)
+        (*models, recipe), bindings = published.gin_of(path)
     except OSError as error:
         raise type(error)(f"{str(error).rstrip('.')}. {_OTHERWISE}.") from error
     except ValueError:
@@ -171,7 +176,7 @@ def _from_file(path, stem, fetches):
                              height if height == width else (height, width))
     found = (os.path.basename(models[0]).removesuffix(".gin") if models else
              stem or "")  # What tools.export_npz wrote says all of it.
-    if found.startswith("lit_"):
+    if found.startswith("lit_") or recipe.endswith("_lit.gin"):
         raise ValueError(f"--from={path} has two towers; for its image tower "
                          f"alone: --from={path}:img")
     if stem not in (None, found, found + "_gap"):

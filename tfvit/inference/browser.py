@@ -18,7 +18,10 @@ from tfvit.serving import saved
 from tfvit.storage import paths
 
 _BYTES = {"float32": 4, "float16": 2, "int8": 1}  # Of a weight.
+# Share of the presets, which are few, that must get the class they get else.
+_LEAST_SAME = 0.5
 _TEMPLATES = {"clip_best": prompts.clip_best, "clip_paper": prompts.clip_paper}
+_TOKENIZERS = ("wordpiece", "sentencepiece")  # What tools/demo has.
 _NAMES = ("cat", "dog", "car", "tree", "house", "person")  # To compare with.
 
 
@@ -43,6 +46,7 @@ def export(trained, out, *, precisions, images=(), texts=(),
     Raises:
       ValueError: the page cannot do what the model needs; or no file is near
         enough to the original.
+      ConnectionError: see npm.Package.
     """
     server = trained.server(max_pixels=max_pixels)
     if texts and not trained.tokenizer:
@@ -50,8 +54,13 @@ def export(trained, out, *, precisions, images=(), texts=(),
     if not trained.tokenizer and server.num_classes is None:
         raise ValueError("--format=browser is for models of images and texts, "
                          "or of classes; this one gives features.")
+    if trained.tokenizer and trained.tokenizer.kind not in _TOKENIZERS:
+        raise ValueError("--format=browser: the page cannot read texts as "
+                         f"tokenizers.{trained.tokenizer.kind} does, only by "
+                         f"{' and '.join(_TOKENIZERS)}.")
     steps = page.steps(trained.record(), server.image_shape)
     page.check(out)
+    page.fetch()
     found = presets_lib.find(images, trained.evaluations, server.image_shape)
     pixels, found = _read(server, found)
     parts = _parts(server, bool(trained.tokenizer))
@@ -141,12 +150,17 @@ def _convert(server, parts, inputs, precisions, max_image_mb):
                 if name == "image" and size > max_image_mb:
                     logging.warning(
                         "The images' weights would be %.0f MB in %s, more than "
-                        "--max_image_mb=%g: the page has the presets alone.",
+                        "--max_image_mb=%g: the page has the presets alone with "
+                        "these.",
                         size, precision, max_image_mb)
                     continue
+                if name == "text" and size > max_image_mb:
+                    logging.warning("The texts' weights have %.0f MB in %s, which "
+                                    "people wait for.", size, precision)
                 file = f"{name}_{precision}.tflite"
                 data[file], report = convert.convert(
-                    part, formats.BROWSER[precision], inputs[name], batch=1)
+                    part, formats.BROWSER[precision], inputs[name], batch=1,
+                    min_same_class=_LEAST_SAME)
                 said[name] = {"file": file, "bytes": len(data[file]), **report}
         except ValueError as error:
             logging.warning("%s is left out: %s", precision, error)

@@ -21,13 +21,14 @@ from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
 from tfvit.inference import naming
 from tfvit.inference import preprocessing
+from tfvit.inference import published_run
 from tfvit.models import lit
 from tfvit.serving import images as images_lib
 from tfvit.serving import lit_signatures as lit_server
 from tfvit.serving import saved
 from tfvit.serving import signatures as signatures_lib
 from tfvit.storage import files
-from tfvit.weights import published
+from tfvit.weights import hub
 from tfvit.weights import sidecar
 
 _TEXTS = 256  # Embedded at a time.
@@ -109,8 +110,8 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
     """Builds a model and loads its weights.
 
     Args:
-      where: a run's directory, or anything that weights.fetch.resolve takes,
-        such as imagenet21k+imagenet2012/ViT-B_16-224.
+      where: a run's directory, or anything that load.from_npz takes, such as
+        imagenet21k+imagenet2012/ViT-B_16-224 or hf:google/vit-base-patch16-224.
       checkpoint: "last", "best" or a step; of a run.
       labels: file of class names, or "imagenet2012" or "imagenet21k". None:
         the run's labels.txt, those beside an .npz (weights.sidecar), those of
@@ -123,13 +124,11 @@ def load(where, *, checkpoint="last", labels=None, precision=None,
       ValueError, OSError: it cannot be loaded, says why.
     """
     where = os.path.expanduser(where)
-    is_run = tf.io.gfile.isdir(where)
+    is_run = tf.io.gfile.isdir(where) and not hub.is_folder(where)
     if is_run:
         exp, config = experiment.of_run(where, overrides, trust=trust)
     else:
-        files, bindings = published.gin_of(where, overrides[1])
-        exp, config = experiment.from_config([*files, *overrides[0]],
-                                             [*bindings, *overrides[1]])
+        exp, config = published_run.experiment_of(where, overrides)
     if precision:
         exp = dataclasses.replace(exp, precision=precision)
     run = build.build(exp, strategy=tf.distribute.get_strategy(),

@@ -8,6 +8,8 @@ import tensorflow as tf
 from tfvit.data import class_names as class_names_lib
 from tfvit.optimize import losses
 from tfvit.weights import fetch
+from tfvit.weights import hub
+from tfvit.weights import hub_models
 from tfvit.weights import load
 from tfvit.weights import sidecar
 
@@ -20,6 +22,8 @@ def link(exp):
 def of_file(path, num_classes):
     """The names that belong to an `.npz` file, or None."""
     file, _ = load.split_subtree(path)
+    if hub.is_theirs(file):
+        return hub_models.class_names(file, num_classes)
     names = sidecar.read(file).get("class_names")
     if names is None and fetch.is_published(file):
         names = class_names_lib.published(num_classes)

@@ -72,17 +72,21 @@ def page(title, step, splits, files):
       splits: [judged.Split].
       files: {"NAME/file": bytes}, of which the charts are shown.
     """
-    title = f"{_text(title)}, step {step:,}"
-    links = " · ".join(f'<a href="#split{i}">{_text(split.name)}</a>'
+    title = f"{text(title)}, step {step:,}"
+    links = " · ".join(f'<a href="#split{i}">{text(split.name)}</a>'
                        for i, split in enumerate(splits))
     body = "\n".join(_section(f"split{i}", split, files)
                      for i, split in enumerate(splits))
+    return document(title, (f"<p>{links}</p>\n" if len(splits) > 1 else "") +
+                    body)
+
+
+def document(title, body):
+    """A whole page of HTML: title is HTML, too."""
     return (f'<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, '
             f'initial-scale=1">\n<title>{title}</title>\n'
-            f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n" +
-            (f"<p>{links}</p>\n" if len(splits) > 1 else "") + body +
-            "\n</html>\n")
+            f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n{body}\n</html>\n")
 
 
 def _section(anchor, split, files):
@@ -90,10 +94,10 @@ def _section(anchor, split, files):
     numbers = "".join(
         f"<div><b>{_number(name, values[name])}</b><span>{label}</span></div>"
         for name, label in _LABELS.items() if values.get(name) is not None)
-    notes = "".join(f"<p>{_text(note)}</p>" for note in split.notes)
+    notes = "".join(f"<p>{text(note)}</p>" for note in split.notes)
     if split.skipped:
         notes += (f"<details><summary>Which</summary>"
-                  f"<p>{'<br>'.join(map(_text, split.skipped))}</p></details>")
+                  f"<p>{'<br>'.join(map(text, split.skipped))}</p></details>")
     charts = {name: _image(files[f"{split.name}/{name}.png"], name,
                            kind="chart")
               for name in ("confusion", "reliability")}
@@ -101,7 +105,7 @@ def _section(anchor, split, files):
     beside = "two" if size <= charts_lib.SMALL else "one"
     big = " big" * (charts_lib.SMALL < size <= charts_lib.MATRIX)
     return f"""
-<h2 id="{anchor}">{_text(split.name)}</h2>
+<h2 id="{anchor}">{text(split.name)}</h2>
 <div class="numbers">{numbers}</div>
 {notes}
 <h3>What is taken for what</h3>
@@ -117,7 +121,7 @@ above, it could be surer. The calibration error is the mean distance from the
 line, each bin counting as often as it has examples.</p></div>
 <h3>Mistakes of which it was most certain</h3>
 {_mistakes(split)}
-<p class="faint">Beside this page, in {_text(split.name)}/: predictions.csv with
+<p class="faint">Beside this page, in {text(split.name)}/: predictions.csv with
 every example, per_class.csv, confusion.csv, and the charts.</p>"""
 
 
@@ -131,7 +135,7 @@ def _pairs(split):
     more = len(count) - len(rows)
     note = (f"<p class=faint>and {more:,} more kinds of mistakes</p>" *
             (more > 0))
-    return _table(["true class", "taken for", "examples", "share"], rows,
+    return table(["true class", "taken for", "examples", "share"], rows,
                   names=2) + note
 
 
@@ -143,7 +147,7 @@ def _classes(split):
             for i in order[:_CLASSES]]
     more = len(order) - len(rows)
     note = f"<p class=faint>and {more:,} better classes</p>" * (more > 0)
-    return _table(["class", "precision", "recall", "F1", "examples"],
+    return table(["class", "precision", "recall", "F1", "examples"],
                   rows) + note
 
 
@@ -157,7 +161,7 @@ def _mistakes(split):
             tf.io.encode_png(pixels).numpy(), os.path.basename(file),
             kind="small" if max(pixels.shape) < 64 else "photo")
         tiles.append(
-            f'<figure title="{_text(file)}"><div>{image}</div><figcaption>'
+            f'<figure title="{text(file)}"><div>{image}</div><figcaption>'
             f"{_short(os.path.basename(file))}<br>is <b>{label}</b><br>"
             f'<span class="bad">{100 * split.rows["score"][i]:.1f} % {guess}'
             "</span></figcaption></figure>")
@@ -165,7 +169,8 @@ def _mistakes(split):
         "<p>None.</p>")
 
 
-def _table(columns, rows, names=1):
+def table(columns, rows, names=1):
+    """A table that scrolls: rows are lists of cells, <td>...</td>."""
     head = "".join(f'<th{" class=name" * (i < names)}>{column}</th>'
                    for i, column in enumerate(columns))
     body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
@@ -173,7 +178,7 @@ def _table(columns, rows, names=1):
 
 
 def _name(split, i):
-    return f'<td class="name">{_text(split.class_names[i])}</td>'
+    return f'<td class="name">{text(split.class_names[i])}</td>'
 
 
 def _share(value):
@@ -190,13 +195,14 @@ def _number(name, value):
 
 
 def _image(content, name, kind):
-    return (f'<img class="{kind}" alt="{_text(name)}" src="data:image/png;'
+    return (f'<img class="{kind}" alt="{text(name)}" src="data:image/png;'
             f'base64,{base64.b64encode(content).decode()}">')
 
 
 def _short(name):
-    return _text(figures.shortened(name, 40))
+    return text(figures.shortened(name, 40))
 
 
-def _text(value):
+def text(value):
+    """A value as HTML."""
     return html.escape(str(value))

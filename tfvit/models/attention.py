@@ -3,13 +3,13 @@
 import tensorflow as tf
 import tf_keras
 
-from tfvit.models import layers
+from tfvit.models import encoder_block
 
 
 def blocks(model):
     """The encoder blocks of a model, first to last; none of a Mixer."""
     return [layer for layer in model.layers
-            if isinstance(layer, layers.EncoderBlock)]
+            if isinstance(layer, encoder_block.EncoderBlock)]
 
 
 def probe(model):
@@ -103,4 +103,4 @@ def _to_patches(weights, patches):
     """What the patches get: [..., N, N] -> [..., patches]."""
     if weights.shape[-1] == patches:
         return tf.reduce_mean(weights, axis=-2)
-    return weights[..., 0, 1:]
+    return weights[..., 0, -patches:]  # Registers may stand between.

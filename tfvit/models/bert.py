@@ -11,6 +11,7 @@ import math
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import activations
 from tfvit.models import layers
 from tfvit.models import serial
 from tfvit.models import text_tower
@@ -135,7 +136,7 @@ class EncoderLayer(tf_keras.layers.Layer):
         y = self.attention_dense(self._attend(x, valid, training))
         y = self.dropouts["attention"](y, training=training)
         x = self.attention_norm(x + y)
-        y = layers.gelu(self.mlp_hidden(x))
+        y = activations.activate(self.mlp_hidden(x))
         y = self.dropouts["mlp"](self.mlp_dense(y), training=training)
         return self.mlp_norm(x + y)
 

@@ -12,8 +12,8 @@ import zlib
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import activations
 from tfvit.models import products
-from tfvit.models import remat as remat_lib
 from tfvit.models import serial
 
 _LOCAL = threading.local()
@@ -142,27 +142,18 @@ class Dense(tf_keras.layers.Layer):
         return products.project(x, self.kernel) + self.bias
 
 
-def gelu(x):
-    """GELU by tanh; of float16 computed in float32.
-
-    The gradient's x^2 and x^3 are above float16's largest number where x is
-    above 256, or 40, and infinity times the slope of tanh, 0, is not a number.
-    """
-    if x.dtype == tf.float16:
-        return tf.cast(gelu(tf.cast(x, tf.float32)), x.dtype)
-    return tf.nn.gelu(x, approximate=True)
-
-
 @serial.layer
 class MlpBlock(tf_keras.layers.Layer):
-    """Dense -> tanh-GELU -> Dense, dropout after both [B, N, D] -> [B, N, D].
+    """Dense -> GELU -> Dense, dropout after both [B, N, D] -> [B, N, D].
 
     The initializers are those of the Transformer; Mixer passes its own.
     """
 
     def __init__(self, mlp_dim, *, salt, dropout_rate=0.0,
-                 kernel_initializer=None, bias_initializer=None, **kwargs):
+                 kernel_initializer=None, bias_initializer=None,
+                 activation="gelu_tanh", **kwargs):
         super().__init__(**kwargs)
+        self.activation = activation
         self.mlp_dim = mlp_dim
         self.salt = salt
         self.dropout_rate = dropout_rate
@@ -175,14 +166,14 @@ class MlpBlock(tf_keras.layers.Layer):
         bias = (self.bias_initializer or
                 tf_keras.initializers.RandomNormal(stddev=1e-6))
         for i, units in enumerate([self.mlp_dim, width]):
-            setattr(self, f"dense_{i}",
-                    Dense(units, kernel_initializer=_copy(kernel),
-                          bias_initializer=_copy(bias), name=f"Dense_{i}"))
-            setattr(self, f"dropout_{i}",
-                    Dropout(self.dropout_rate, salt=f"{self.salt}/{i}"))
+            dense = Dense(units, kernel_initializer=_copy(kernel),
+                          bias_initializer=_copy(bias), name=f"Dense_{i}")
+            dropout = Dropout(self.dropout_rate, salt=f"{self.salt}/{i}")
+            setattr(self, f"dense_{i}", dense)
+            setattr(self, f"dropout_{i}", dropout)
 
     def call(self, x, training=False):
-        x = gelu(self.dense_0(x))
+        x = activations.activate(self.dense_0(x), self.activation)
         x = self.dropout_0(x, training=training)
         return self.dropout_1(self.dense_1(x), training=training)
 
@@ -194,15 +185,23 @@ def _copy(initializer):
 
 @serial.layer
 class MultiHeadDotProductAttention(tf_keras.layers.Layer):
-    """Self-attention [B, N, D] -> [B, N, D]; the softmax is float32.
+    """Attention [B, N, D] -> [B, N, D]; the softmax is float32.
+
+    Queries are of x, too, or of `queries` [B, M, D]. With `causal` a token sees
+    none that follow it; with `qk_norm` heads' queries and keys are normalised.
 
     Raises:
       ValueError: the width is not divisible by `num_heads`.
     """
 
-    def __init__(self, num_heads, *, salt, dropout_rate=0.0, **kwargs):
+    def __init__(self, num_heads, *, salt, dropout_rate=0.0, causal=False,
+                 qk_norm=False, norm_epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = num_heads
+        self.causal = causal
+        self.norms = [
+            LayerNorm(epsilon=norm_epsilon, name=name)
+            for name in ("query_ln", "key_ln")] if qk_norm else []
         self.dropout = Dropout(dropout_rate, salt=salt, dtype="float32")
 
     def build(self, shape):
@@ -223,59 +222,33 @@ class MultiHeadDotProductAttention(tf_keras.layers.Layer):
                                     initializer=init()),
                     self.add_weight("out/bias", [width], initializer="zeros"))
 
-    def _heads(self, x, training=False):
+    def _heads(self, x, queries=None, training=False):
         """Queries, divided by sqrt(d), keys, values: [B, heads, N, d] each."""
         kernels, biases = zip(self.query, self.key, self.value)
-        query, key, value = products.project_heads(x, kernels, biases, training)
+        if queries is None:
+            query, key, value = products.project_heads(x, kernels, biases,
+                                                       training)
+        else:
+            query, = products.project_heads(queries, kernels[:1], biases[:1])
+            key, value = products.project_heads(x, kernels[1:], biases[1:])
+        if self.norms:
+            query, key = (norm(y) for norm, y in zip(self.norms, (query, key)))
         root = tf.cast(math.sqrt(query.shape[-1]), query.dtype)
         return query / root, key, value
 
     def weights_over(self, x):
         """Attention weights [B, heads, N (queries), N (keys)], float32."""
         query, key, _ = self._heads(x)
-        return products.weights(query, key)
+        return products.weights(query, key, causal=self.causal)
 
-    def call(self, x, training=False):
-        query, key, value = self._heads(x, training)
-        if training and not self.dropout.rate:
+    def call(self, x, queries=None, training=False):
+        query, key, value = self._heads(x, queries, training)
+        if training and not self.dropout.rate and not self.causal:
             x = products.attend(query, key, value)
         else:
-            weights = self.dropout(products.weights(query, key),
-                                   training=training)
+            weights = self.dropout(
+                products.weights(query, key, causal=self.causal),
+                training=training)
             x = tf.matmul(tf.cast(weights, value.dtype), value)
         kernel, bias = self.out
         return tf.einsum("bhnd,hdw->bnw", x, kernel) + bias
-
-
-@serial.layer
-class EncoderBlock(tf_keras.layers.Layer):
-    """Pre-norm Transformer block [B, N, D] -> [B, N, D].
-
-    The sublayers' numbers are those of the published files.
-    """
-
-    def __init__(self, *, num_heads, mlp_dim, dropout_rate=0.0,
-                 attention_dropout_rate=0.0, stochastic_depth=0.0, remat=False,
-                 name, **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.remat = remat
-        self.norm_0 = LayerNorm(name="LayerNorm_0")
-        self.attention = MultiHeadDotProductAttention(
-            num_heads, dropout_rate=attention_dropout_rate,
-            salt=f"{name}/attention", name="MultiHeadDotProductAttention_1")
-        self.dropout = Dropout(dropout_rate, salt=f"{name}/out")
-        self.norm_2 = LayerNorm(name="LayerNorm_2")
-        self.mlp = MlpBlock(mlp_dim, dropout_rate=dropout_rate,
-                            salt=f"{name}/mlp", name="MlpBlock_3")
-        self.drop_paths = [
-            Dropout(stochastic_depth, salt=f"{name}/path/{i}", per_example=True)
-            for i in range(2)
-        ]
-
-    @remat_lib.optional
-    def call(self, x, training=False):
-        y = self.attention(self.norm_0(x), training=training)
-        y = self.dropout(y, training=training)
-        x += self.drop_paths[0](y, training=training)
-        y = self.mlp(self.norm_2(x), training=training)
-        return x + self.drop_paths[1](y, training=training)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import activations
 from tfvit.models import layers
 from tfvit.models import remat as remat_lib
 from tfvit.models import serial
@@ -21,6 +22,7 @@ def mixer(*,
           head_bias=0.0,
           head_initializer="zeros",
           channels=3,
+          activation="gelu_tanh",
           remat=False):
     """Builds an MLP-Mixer.
 
@@ -39,6 +41,7 @@ def mixer(*,
       head_bias: initial bias of the head; -6.9 for sigmoid loss on ImageNet.
       head_initializer: of the head's kernel.
       channels: of the input images.
+      activation: of the MLPs, one of activations.FUNCTIONS.
       remat: see vit.
 
     Returns:
@@ -48,6 +51,7 @@ def mixer(*,
     Raises:
       ValueError: the image is not a whole number of patches.
     """
+    activations.check("mixer", activation)
     vit.check_sizes("mixer", image_size=image_size, patch_size=patch_size,
                     width=width, depth=depth, tokens_mlp_dim=tokens_mlp_dim,
                     channels_mlp_dim=channels_mlp_dim)
@@ -65,6 +69,7 @@ def mixer(*,
     for i in range(depth):
         x = MixerBlock(tokens_mlp_dim=tokens_mlp_dim,
                        channels_mlp_dim=channels_mlp_dim,
+                       activation=activation,
                        stochastic_depth=stochastic_depth * i /
                        max(depth - 1, 1),
                        remat=remat,
@@ -84,6 +89,7 @@ class MixerBlock(tf_keras.layers.Layer):
                  *,
                  tokens_mlp_dim,
                  channels_mlp_dim,
+                 activation="gelu_tanh",
                  stochastic_depth=0.0,
                  remat=False,
                  name,
@@ -91,9 +97,10 @@ class MixerBlock(tf_keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         self.remat = remat
         self.norm_0 = layers.LayerNorm(name="LayerNorm_0")
-        self.token_mixing = _mlp(tokens_mlp_dim, "token_mixing")
+        self.token_mixing = _mlp(tokens_mlp_dim, activation, "token_mixing")
         self.norm_1 = layers.LayerNorm(name="LayerNorm_1")
-        self.channel_mixing = _mlp(channels_mlp_dim, "channel_mixing")
+        self.channel_mixing = _mlp(channels_mlp_dim, activation,
+                                   "channel_mixing")
         self.drop_paths = [
             layers.Dropout(stochastic_depth,
                            salt=f"{name}/path/{i}",
@@ -110,11 +117,12 @@ class MixerBlock(tf_keras.layers.Layer):
         return x + self.drop_paths[1](y, training=training)
 
 
-def _mlp(units, name):
+def _mlp(units, activation, name):
     # The salt is for dropout, and Mixer has none.
     return layers.MlpBlock(
         units,
         salt=name,
+        activation=activation,
         kernel_initializer=tf_keras.initializers.LecunNormal(),
         bias_initializer=tf_keras.initializers.Zeros(),
         name=name)

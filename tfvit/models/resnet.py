@@ -14,7 +14,8 @@ from tfvit.models import serial
 _GROUPS = 32
 
 
-def resnet_stem(*, blocks, width_factor=1):
+def resnet_stem(*, blocks, width_factor=1, norm_epsilon=1e-6,
+                variance_epsilon=None):
     """Returns a function that builds the stem: images -> feature map.
 
     The function goes to `vit.vit(stem=...)`. The root reduces the image 4x and
@@ -24,6 +25,9 @@ def resnet_stem(*, blocks, width_factor=1):
       blocks: bottleneck units per stage, such as (3, 4, 9); () is the root
         alone.
       width_factor: multiplies the widths; 1 is a root of 64 channels.
+      norm_epsilon: of GroupNorm; flax's default, and 1e-5 in timm.
+      variance_epsilon: what is added to the variance of kernels, as timm has it
+        (1e-8); None for the original, 1e-5 added to their deviation.
 
     Returns:
       A function from images [B, H, W, c] to features [B, h, w, C], where C is
@@ -33,6 +37,8 @@ def resnet_stem(*, blocks, width_factor=1):
     Raises:
       ValueError: 64 * width_factor is not a multiple of the 32 groups.
     """
+    epsilons = {"norm_epsilon": norm_epsilon,
+                "variance_epsilon": variance_epsilon}
     width = int(64 * width_factor)
     if width != 64 * width_factor or width % _GROUPS or not width:
         raise ValueError(
@@ -41,14 +47,16 @@ def resnet_stem(*, blocks, width_factor=1):
             f"{_GROUPS}: use a multiple of {_GROUPS / 64}.")
 
     def stem(images):
-        x = StdConv(width, 7, strides=2, name="conv_root")(images)
-        x = tf.nn.relu(GroupNorm(name="gn_root")(x))
+        x = StdConv(width, 7, strides=2, variance_epsilon=variance_epsilon,
+                    name="conv_root")(images)
+        x = tf.nn.relu(GroupNorm(norm_epsilon=norm_epsilon, name="gn_root")(x))
         x = MaxPool(name="pool_root")(x)
         for i, units in enumerate(blocks):
             for j in range(units):
                 x = ResidualUnit(width * 2**i,
                                  strides=2 if i and not j else 1,
-                                 name=f"block{i + 1}/unit{j + 1}")(x)
+                                 name=f"block{i + 1}/unit{j + 1}",
+                                 **epsilons)(x)
         return x
 
     return stem
@@ -83,8 +91,10 @@ class StdConv(tf_keras.layers.Layer):
     statistics are float32, taken from the variable before any cast.
     """
 
-    def __init__(self, filters, size, *, strides=1, **kwargs):
+    def __init__(self, filters, size, *, strides=1, variance_epsilon=None,
+                 **kwargs):
         super().__init__(**kwargs)
+        self.variance_epsilon = variance_epsilon
         self.filters = filters
         self.size = size
         self.strides = strides
@@ -96,13 +106,19 @@ class StdConv(tf_keras.layers.Layer):
             experimental_autocast=False)
 
     def call(self, x):
-        kernel = tf.cast(standardize(self.kernel), x.dtype)
+        kernel = tf.cast(standardize(self.kernel, self.variance_epsilon),
+                         x.dtype)
         return tf.nn.conv2d(x, kernel, self.strides, "SAME")
 
 
-def standardize(kernel):
-    """Kernel [H, W, I, O] with mean 0 and deviation 1 per output channel."""
+def standardize(kernel, variance_epsilon=None):
+    """Kernel [H, W, I, O] with mean 0 and deviation 1 per output channel.
+
+    `variance_epsilon`: see resnet_stem.
+    """
     mean, variance = tf.nn.moments(kernel, axes=[0, 1, 2], keepdims=True)
+    if variance_epsilon is not None:
+        return (kernel - mean) * tf.math.rsqrt(variance + variance_epsilon)
     # The published weights were trained with the epsilon outside the root.
     return (kernel - mean) / (tf.sqrt(variance) + 1e-5)
 
@@ -114,8 +130,10 @@ class GroupNorm(tf_keras.layers.Layer):
     Epsilon 1e-6 is flax's default (flax/linen/normalization.py).
     """
 
-    def __init__(self, *, scale_initializer="ones", **kwargs):
+    def __init__(self, *, scale_initializer="ones", norm_epsilon=1e-6,
+                 **kwargs):
         super().__init__(**kwargs)
+        self.norm_epsilon = norm_epsilon
         self.scale_initializer = scale_initializer
 
     def build(self, shape):
@@ -134,7 +152,7 @@ class GroupNorm(tf_keras.layers.Layer):
         y = tf.reshape(tf.cast(x, tf.float32),
                        [-1, height * width, _GROUPS, channels // _GROUPS])
         mean, variance = tf.nn.moments(y, axes=[1, 3], keepdims=True)
-        y = (y - mean) * tf.math.rsqrt(variance + 1e-6)
+        y = (y - mean) * tf.math.rsqrt(variance + self.norm_epsilon)
         y = tf.reshape(y, [-1, height, width, channels])
         return tf.cast(y * self.scale + self.bias, self.compute_dtype)
 
@@ -147,8 +165,12 @@ class ResidualUnit(tf_keras.layers.Layer):
     first unit, is the stride ever 2.
     """
 
-    def __init__(self, width, *, strides, **kwargs):
+    def __init__(self, width, *, strides, norm_epsilon=1e-6,
+                 variance_epsilon=None, **kwargs):
         super().__init__(**kwargs)
+        self.conv = functools.partial(StdConv,
+                                      variance_epsilon=variance_epsilon)
+        self.norm = functools.partial(GroupNorm, norm_epsilon=norm_epsilon)
         self.width = width
         self.strides = strides
 
@@ -156,15 +178,16 @@ class ResidualUnit(tf_keras.layers.Layer):
         out, strides = 4 * self.width, self.strides
         self.project = shape[-1] != out
         if self.project:
-            self.conv_proj = StdConv(out, 1, strides=strides, name="conv_proj")
-            self.gn_proj = GroupNorm(name="gn_proj")
-        self.conv1 = StdConv(self.width, 1, name="conv1")
-        self.gn1 = GroupNorm(name="gn1")
-        self.conv2 = StdConv(self.width, 3, strides=strides, name="conv2")
-        self.gn2 = GroupNorm(name="gn2")
-        self.conv3 = StdConv(out, 1, name="conv3")
+            self.conv_proj = self.conv(out, 1, strides=strides,
+                                       name="conv_proj")
+            self.gn_proj = self.norm(name="gn_proj")
+        self.conv1 = self.conv(self.width, 1, name="conv1")
+        self.gn1 = self.norm(name="gn1")
+        self.conv2 = self.conv(self.width, 3, strides=strides, name="conv2")
+        self.gn2 = self.norm(name="gn2")
+        self.conv3 = self.conv(out, 1, name="conv3")
         # Starts as the identity: the residual branch begins at zero.
-        self.gn3 = GroupNorm(scale_initializer="zeros", name="gn3")
+        self.gn3 = self.norm(scale_initializer="zeros", name="gn3")
 
     def call(self, x):
         y = tf.nn.relu(self.gn1(self.conv1(x)))

@@ -5,17 +5,22 @@ import math
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import activations
+from tfvit.models import encoder_block
 from tfvit.models import layers
 from tfvit.models import serial
 from tfvit.models import vit
 
 
 def text_transformer(*, num_classes, vocab_size, max_len, width, depth,
-                     num_heads, mlp_dim, dropout_rate=0.0):
+                     num_heads, mlp_dim, dropout_rate=0.0, causal=False,
+                     activation="gelu_tanh", norm_epsilon=1e-6):
     """Builds a Transformer over tokens that reads its output off the last one.
 
     There is no mask: texts are padded with their end-of-text token, whose last
-    copy sees everything.
+    copy sees everything. With `causal` there is one, as in CLIP (arXiv
+    2103.00020): the output is that of the first end-of-text token, which has
+    the highest number of all, and what follows changes nothing.
 
     Args:
       num_classes: D of the embedding, or None for a model without head.
@@ -26,20 +31,28 @@ def text_transformer(*, num_classes, vocab_size, max_len, width, depth,
       num_heads: attention heads.
       mlp_dim: hidden width of the MLP blocks.
       dropout_rate: after the embedding, attention and both MLP layers.
+      causal: whether a token sees only those before it.
+      activation: of the MLPs, one of activations.FUNCTIONS.
+      norm_epsilon: of layer normalisation.
 
     Returns:
       A tf_keras.Model from int tokens [B, N] to float32 [B, D] ([B, width]
       without head).
     """
+    activations.check("text_transformer", activation)
     tokens = tf_keras.Input([max_len], dtype=tf.int32, name="tokens")
     x = TokenEmbedding(vocab_size, width, name="tokens_embedding")(tokens)
     x = layers.Dropout(dropout_rate, salt="Encoder_0/embedding")(x)
     for i in range(depth):
-        x = layers.EncoderBlock(num_heads=num_heads, mlp_dim=mlp_dim,
-                                dropout_rate=dropout_rate,
+        x = encoder_block.EncoderBlock(num_heads=num_heads, mlp_dim=mlp_dim,
+                                dropout_rate=dropout_rate, causal=causal,
+                                activation=activation,
+                                norm_epsilon=norm_epsilon,
                                 name=f"Encoder_0/encoderblock_{i}")(x)
-    x = layers.LayerNorm(name="Encoder_0/encoder_norm", dtype="float32")(x)
-    x = x[:, -1]
+    x = layers.LayerNorm(epsilon=norm_epsilon, name="Encoder_0/encoder_norm",
+                         dtype="float32")(x)
+    x = (tf.gather(x, tf.argmax(tokens, axis=1), batch_dims=1) if causal else
+         x[:, -1])
     return tf_keras.Model(
         tokens, vit.head(x, num_classes, kernel_initializer="lecun_normal"),
         name="text_transformer")

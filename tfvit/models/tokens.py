@@ -30,6 +30,29 @@ class ClassToken(tf_keras.layers.Layer):
 
 
 @serial.layer
+class Registers(tf_keras.layers.Layer):
+    """Learned tokens that carry nothing of the image (arXiv 2309.16588).
+
+    They come after the first `behind` tokens: [B, N, D] -> [B, N + count, D].
+    """
+
+    def __init__(self, count, *, behind, **kwargs):
+        super().__init__(**kwargs)
+        self.count = count
+        self.behind = behind
+
+    def build(self, shape):
+        with tf.name_scope(""):  # As ClassToken's.
+            self.registers = self.add_weight(
+                "registers", [1, self.count, shape[-1]],
+                initializer=tf_keras.initializers.RandomNormal(stddev=0.02))
+
+    def call(self, x):
+        own = tf.tile(tf.cast(self.registers, x.dtype), [tf.shape(x)[0], 1, 1])
+        return tf.concat([x[:, :self.behind], own, x[:, self.behind:]], axis=1)
+
+
+@serial.layer
 class PositionEmbedding(tf_keras.layers.Layer):
     """Adds learned [1, N, D] or, where given, constant position embeddings.
 

@@ -6,18 +6,26 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfvit.models import activations
+from tfvit.models import encoder_block
 from tfvit.models import layers
+from tfvit.models import map_head
 from tfvit.models import tokens
 
-CLASSIFIERS = ("token", "gap", "unpooled", "token_unpooled")
+CLASSIFIERS = ("token", "gap", "map", "unpooled", "token_unpooled")
 
 
 def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
         mlp_dim, classifier="token", representation_size=None, stem=None,
         posemb="learn", dropout_rate=0.0, attention_dropout_rate=0.0,
         stochastic_depth=0.0, head_bias=0.0, head_initializer="zeros",
-        channels=3, remat=False):
+        channels=3, activation="gelu_tanh", norm_epsilon=1e-6,
+        pre_norm=False, layer_scale=None, qk_norm=False, registers=0,
+        norm_pooled=False, remat=False):
     """Builds a Vision Transformer.
+
+    The arguments from `activation` to `norm_pooled` are for models of others
+    (timm, CLIP, DINOv2); the papers' models have none of it.
 
     Args:
       num_classes: C, or None for a model without head.
@@ -28,6 +36,7 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
       num_heads: attention heads.
       mlp_dim: hidden width of the MLP blocks.
       classifier: "token" (a class token), "gap" (mean over the patches),
+        "map" (attention pooling, as SigLIP has it: map_head.MAPHead),
         "unpooled" (all patches) or "token_unpooled" (class token and patches).
       representation_size: width of the tanh layer `pre_logits` that the
         imagenet21k/ files have before their head, or None.
@@ -41,6 +50,16 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
       head_bias: initial bias of the head; -10 for sigmoid loss on 21k classes.
       head_initializer: of the head's kernel.
       channels: of the input images.
+      activation: of the MLPs, one of activations.FUNCTIONS.
+      norm_epsilon: of layer normalisation.
+      pre_norm: normalise what the encoder gets, too, as CLIP does.
+      layer_scale: initial factor of each residual branch, which is learned
+        (arXiv 2103.17239), or None for none.
+      qk_norm: normalise queries and keys (arXiv 2302.05442).
+      registers: number of further tokens, which the head does not see (arXiv
+        2309.16588).
+      norm_pooled: normalise the mean of the patches in place of each of them;
+        with classifier="gap".
       remat: keep only the encoder blocks' inputs for the backward pass and
         compute the rest again: far less memory, a third more time.
 
@@ -50,8 +69,8 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
       where num_classes is None. `model.image_grid` is the patch grid (h, w).
 
     Raises:
-      ValueError: an unknown classifier or posemb, an image smaller than a
-        patch, a width that the heads do not divide,
+      ValueError: an unknown classifier, posemb or activation, an image smaller
+        than a patch, a width that the heads do not divide,
         a size that is no whole number above 0.
     """
     if classifier not in CLASSIFIERS:
@@ -60,6 +79,10 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
     if posemb not in ("learn", "sincos2d"):
         raise ValueError(
             f"vit.posemb={posemb!r} is not one of learn, sincos2d.")
+    if norm_pooled and classifier != "gap":
+        raise ValueError("vit.norm_pooled=True needs classifier='gap', not "
+                         f"{classifier!r}.")
+    activations.check("vit", activation)
     check_sizes("vit", image_size=image_size, patch_size=patch_size,
                 width=width, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim)
     images = tf_keras.Input([*pair(image_size), channels], name="images")
@@ -75,19 +98,37 @@ def vit(*, num_classes, image_size, patch_size, width, depth, num_heads,
         x = tokens.ClassToken(name="class_token")(x)
     if constant is None:
         x = add_posemb(x)
+    if registers:
+        x = tokens.Registers(registers, behind=int(with_token),
+                             name="registers_tokens")(x)
     x = layers.Dropout(dropout_rate, salt="posembed_input")(x)
+    if pre_norm:
+        x = layers.LayerNorm(epsilon=norm_epsilon, name="Transformer/pre_norm")(
+            x)
     for i in range(depth):
-        x = layers.EncoderBlock(
+        x = encoder_block.EncoderBlock(
             num_heads=num_heads, mlp_dim=mlp_dim, dropout_rate=dropout_rate,
             attention_dropout_rate=attention_dropout_rate,
             stochastic_depth=stochastic_depth * i / max(depth - 1, 1),
+            activation=activation, norm_epsilon=norm_epsilon,
+            layer_scale=layer_scale, qk_norm=qk_norm,
             remat=remat, name=f"Transformer/encoderblock_{i}")(x)
     # From here on it is float32, as in the original, and not worth less.
-    x = layers.LayerNorm(name="Transformer/encoder_norm", dtype="float32")(x)
+    norm = layers.LayerNorm(epsilon=norm_epsilon, dtype="float32",
+                            name="Transformer/encoder_norm")
+    x = tf.cast(x, tf.float32) if norm_pooled else norm(x)
+    if registers:
+        patches = x[:, int(with_token) + registers:]
+        x = tf.concat([x[:, :1], patches], 1) if with_token else patches
     if classifier == "token":
         x = x[:, 0]
+    elif classifier == "map":
+        x = map_head.MAPHead(num_heads=num_heads, mlp_dim=mlp_dim,
+                             activation=activation, norm_epsilon=norm_epsilon,
+                             dtype="float32", name="MAPHead_0")(x)
     elif classifier == "gap":
         x = tf.reduce_mean(x, axis=1)
+        x = norm(x) if norm_pooled else x
     if representation_size:
         x = layers.Dense(representation_size, kernel_initializer="lecun_normal",
                          dtype="float32", name="pre_logits")(x)

@@ -1,8 +1,8 @@
 """Serves a folder of static files to a browser on this machine.
 
 With what a page needs to run models well: the headers that let it have threads
-(COOP, COEP), compression, and files that are kept where their address has a
-version.
+(COOP, COEP), compression, and tags by which a browser that has a file is not
+sent it again.
 """
 
 import functools
@@ -10,7 +10,6 @@ import gzip
 import http
 import http.server
 import os
-import re
 import socketserver
 import urllib.parse
 
@@ -30,8 +29,6 @@ _TYPES = {
     ".gif": "image/gif", ".bmp": "image/bmp", ".webp": "image/webp",
 }
 _SMALLER = (".html", ".css", ".js", ".json", ".wasm", ".txt", ".svg", ".model")
-# The address of what never changes: .../VERSION/...
-_VERSIONED = re.compile(r"/models/[^/]+/\d+/")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -67,8 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {
             "ETag": tag, "Vary": "Accept-Encoding",
             "Content-Type": _TYPES.get(suffix, "application/octet-stream"),
-            "Cache-Control": "public, max-age=31536000, immutable"
-            if _VERSIONED.search(address) else "no-cache",
+            # Another folder, served here later, has others of the same address.
+            "Cache-Control": "no-cache",
         }
         if self.headers.get("If-None-Match") == tag:
             self._send(http.HTTPStatus.NOT_MODIFIED, headers, b"", 0)

@@ -51,7 +51,5 @@ def of(error):
         return error
     for kind, code in _OF_TENSORFLOW.items():
         if isinstance(error, kind):
-            # Before it: which node, of no use to a client.
-            text = errors.reason(error).split("traces unavailable>\n")[-1]
-            return Status(code, text.strip().splitlines()[0])
+            return Status(code, errors.reason(error).splitlines()[0])
     return Status("INTERNAL", f"The model failed: {type(error).__name__}.")

@@ -32,7 +32,7 @@ class Part:
     Attributes:
       call: inputs [B, ...] -> {name: float32 [B, ...]}; the first is compared.
       spec: of the input, tf.TensorSpec [None, ...]; its name is the file's.
-      owner: has the variables.
+      owner: has the `variables`.
       classes: whether the first output is logits [B, C].
     """
     call: Callable
@@ -145,8 +145,12 @@ def _function(part, batch):
 
 def _tflite(part, kind, inputs, calibration, batch):
     function = _function(part, batch).get_concrete_function()
+    # Its weights alone: of a tokenizer's table there would be an op that readies
+    # it, which no graphics card knows.
+    owner = tf.Module()
+    owner.weights = list(part.owner.variables)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function], part.owner)
+        [function], owner)
     if kind != "tflite":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "tflite_float16":

@@ -153,6 +153,12 @@ def page():
     return found
 
 
+def fetch():
+    """Has the runtime on this machine, or says how, before what takes minutes."""
+    for package in (CORE, UTILS):
+        package.fetch()
+
+
 def runtime():
     """{path: bytes} of what runs the models, with its licence."""
     wasm = CORE.read(lambda path: path.startswith("wasm/") or path in (

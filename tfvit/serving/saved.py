@@ -1,6 +1,5 @@
 """Writes OUT/VERSION/, a SavedModel as TensorFlow Serving wants it."""
 
-import contextlib
 import hashlib
 from importlib import metadata
 import json
@@ -13,6 +12,7 @@ import tensorflow as tf
 from tfvit.data import class_names as class_names_lib
 from tfvit.serving import warmup
 from tfvit.storage import errors
+from tfvit.storage import quiet
 
 
 def versions(out):
@@ -51,7 +51,7 @@ def write(server, *, out, step, class_names, config, record, model_name,
     def fill(folder):
         signatures = server.signatures()
         server.make_callable()
-        with _quiet():
+        with quiet.quietly():  # Of every variable of every signature.
             tf.saved_model.save(server, folder, signatures=signatures)
         made = {**record, **facts(server)}
         _write_assets(folder, signatures, class_names, config, made,
@@ -100,6 +100,11 @@ def write_files(parts, *, server, kind, out, step, class_names, config, record):
         files[vocabulary_name(server.tokenizer)] = server.tokenizer.vocabulary
     else:
         files["labels.txt"] = "".join(f"{name}\n" for name in class_names)
+    return write_folder(files, out=out, kind=kind, step=step)
+
+
+def write_folder(files, *, out, kind, step):
+    """Writes {name: bytes or text} as OUT/KIND/VERSION/; returns the folder."""
     return new_version(os.path.join(out, kind), step,
                        lambda folder: write_all(folder, files))
 
@@ -114,8 +119,8 @@ def write_all(folder, files):
 
 def vocabulary_name(tokenizer):
     """What the file of a tokenizer's vocabulary is called."""
-    return {"wordpiece": "vocab.txt",
-            "sentencepiece": "sentencepiece.model"}[tokenizer.kind]
+    return {"wordpiece": "vocab.txt", "clip_bpe": "clip_bpe.json"}.get(
+        tokenizer.kind, "sentencepiece.model")
 
 
 def facts(server):
@@ -151,21 +156,6 @@ def _version():
         return metadata.version("tfvit")
     except metadata.PackageNotFoundError:  # A checkout, not installed.
         return None
-
-
-@contextlib.contextmanager
-def _quiet():
-    """TensorFlow logs every variable of every signature."""
-    # The loggers' own levels: set_verbosity would leave one where none was.
-    before = {logger: logger.level for logger in (
-        logging.get_absl_logger(), tf.get_logger())}
-    try:
-        for logger in before:
-            logger.setLevel("WARNING")
-        yield
-    finally:
-        for logger, level in before.items():
-            logger.setLevel(level)
 
 
 def _publish(folder, out, step):

@@ -18,6 +18,9 @@ _COMPILED = re.compile(r"xla_compile_cache|serialized \w*Compilation|Serialized 
                        r"(cache key|HLO) does not|found in serialized entry")
 # As the allocators of CPUs, GPUs and TPUs and XLA put it.
 _MEMORY = re.compile(r"\bOOM\b|\bmemory\b|allocat", re.IGNORECASE)
+# Of a tf.function that fails: where in Python its node was made.
+_TRACE = re.compile(r"^Graph execution error:\s+(Detected at node .*\s+|"
+                    r'File ".*\s+|<stack traces unavailable>\s+)*')
 # A graph that goes to other machines may be of more than they have.
 _ELSEWHERE = re.compile(r"Op type not registered '([\w>]+)' in binary running "
                         r"on (\S+?)\. ")
@@ -28,10 +31,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}."
     text = getattr(error, "message", None) or str(error) or repr(error)
+    text = _TRACE.sub("", text).strip()
     # {{function_node ...}} What is wrong [Op:DecodeImage], or
     # Error in user-defined ...: Iterator::..: What is wrong \n [[{{node ...}}]]
-    text = re.sub(r"^({{.*?}} *)?(Error in user-.*?Iterator::\S*: )?"
-                  r"| *\[Op:.*$|\s*\[\[{{[^]]*\]\]", "", text)
+    text = re.sub(r"^({{.*?}} *)*(Error in user-.*?Iterator::\S*: )?"
+                  r"| *\[Op:.*$|\s*\[\[[^]]*\]\]", "", text)
     # assertion failed: [What it says]
     text = re.sub(r"^assertion failed: \[(.*)\]$", r"\1", text.strip())
     return text.rstrip(".") + "."
@@ -70,6 +74,8 @@ def sentence(error: tf.errors.OpError) -> str:
 def writing(path: str, way_out: str = "") -> Iterator[None]:
     """Makes an OSError that names `path` of what goes wrong inside.
 
+    It keeps the number of one that Python raised, by which a full disk is told.
+
     Args:
       path: what is written inside.
       way_out: a sentence to add.
@@ -80,5 +86,6 @@ def writing(path: str, way_out: str = "") -> Iterator[None]:
         text = reason(error).strip().splitlines()[0].rstrip(".")
         # TensorFlow begins with the file, often the one of that name.
         text = text.removeprefix(f"{path}; ")
-        raise OSError(f"Cannot write {path}: {text}. {way_out}".rstrip()
-                      ) from error
+        failure = OSError(f"Cannot write {path}: {text}. {way_out}".rstrip())
+        failure.errno = getattr(error, "errno", None)
+        raise failure from error

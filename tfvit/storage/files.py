@@ -98,21 +98,36 @@ def replacing(path: str, way_out: str = "") -> Iterator[io.BytesIO]:
     """
     buffer = io.BytesIO()
     yield buffer
+    with beside(path, way_out) as name, tf.io.gfile.GFile(name, "wb") as f:
+        f.write(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def beside(path: str, way_out: str = "") -> Iterator[str]:
+    """The name of a file to write inside, which then becomes the one at `path`.
+
+    As `replacing`, for what is too large to be held in memory.
+
+    Args:
+      path, way_out: see replacing.
+
+    Raises:
+      OSError: it cannot be written; names it.
+    """
     path = os.path.expanduser(path)
     with errors.writing(path, way_out):
         tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-        # Beside it first. Not of a link, or of what is no file: /dev/stdout.
-        beside = "://" in path or not os.path.lexists(path) or (
+        # Not of a link, or of what is no file: /dev/stdout.
+        moves = "://" in path or not os.path.lexists(path) or (
             os.path.isfile(path) and not os.path.islink(path))
-        written = (f"{path}.{socket.gethostname()}-{os.getpid()}" if beside else
+        written = (f"{path}.{socket.gethostname()}-{os.getpid()}" if moves else
                    path)
         try:
-            with tf.io.gfile.GFile(written, "wb") as f:
-                f.write(buffer.getvalue())
-            if beside:
+            yield written
+            if moves:
                 tf.io.gfile.rename(written, path, overwrite=True)
         except BaseException:
-            if beside and tf.io.gfile.exists(written):
+            if moves and tf.io.gfile.exists(written):
                 tf.io.gfile.remove(written)
             raise
 

@@ -12,6 +12,7 @@ import tempfile
 
 from absl import logging
 
+from tfvit.engine import build
 from tfvit.engine import lowering
 from tfvit.tpu import advice
 
@@ -40,6 +41,11 @@ def check(exp, slices, *, python, out=None):
       ValueError: the experiment cannot work, or not on so many replicas.
       RuntimeError: the compiler broke down.
     """
+    for place in slices:  # All of them, before minutes go by.
+        try:
+            build.check_replicas(exp, place.replicas)
+        except ValueError as error:
+            raise ValueError(f"On {place.name}: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         folder = out or folder
         os.makedirs(folder, exist_ok=True)

@@ -23,6 +23,7 @@ class Chip:
       devices: of one chip.
       cores: of one chip; Google Cloud's names count them, or chips.
       dims: of the layout, 2 or 3.
+      pod: the most chips that are connected.
       source: where these are published.
     """
     tflops: float
@@ -32,21 +33,22 @@ class Chip:
     devices: int
     cores: int
     dims: int
+    pod: int
     source: str
 
 
 _DOCS = "https://cloud.google.com/tpu/docs/"
 CHIPS = {
     # 123 TFLOP/s and 900 GB/s a chip of two devices; 340 TB/s for 1,024 chips.
-    "v3": Chip(61.5, 450, 15.48, 166, 2, 2, 2, _DOCS + "v3"),
+    "v3": Chip(61.5, 450, 15.48, 166, 2, 2, 2, 1024, _DOCS + "v3"),
     # 1.1 PB/s for 4,096 chips.
-    "v4": Chip(275, 1200, 30.75, 268, 1, 2, 3, _DOCS + "v4"),
+    "v4": Chip(275, 1200, 30.75, 268, 1, 2, 3, 4096, _DOCS + "v4"),
     # 51.2 TB/s for 256 chips.
-    "v5e": Chip(197, 819, 15.75, 200, 1, 1, 2, _DOCS + "v5e"),
+    "v5e": Chip(197, 819, 15.75, 200, 1, 1, 2, 256, _DOCS + "v5e"),
     # 1,200 GB/s both ways.
-    "v5p": Chip(459, 2765, 95.74, 600, 1, 2, 3, _DOCS + "v5p"),
+    "v5p": Chip(459, 2765, 95.74, 600, 1, 2, 3, 8960, _DOCS + "v5p"),
     # 102.4 TB/s for 256 chips.
-    "v6e": Chip(918, 1600, 31.25, 400, 1, 1, 2, _DOCS + "v6e"),
+    "v6e": Chip(918, 1600, 31.25, 400, 1, 1, 2, 256, _DOCS + "v6e"),
 }
 _OTHER_NAMES = {"v5litepod": "v5e", "v5lite": "v5e"}
 _EXAMPLES = "v5e:2x4, v4:2x2x2, or a type such as v5e-8"
@@ -100,6 +102,11 @@ def named(text):
                 f"{text}: chips of {version} lie in {chip.dims} "
                 f"dimensions, such as "
                 f"{version}:{'2x2x2' if chip.dims == 3 else '2x4'}.")
+        if math.prod(shape) > 1 and any(side % 2 for side in shape[:2]):
+            raise ValueError(f"{text}: hosts of 2x2 chips make up a slice, so "
+                             "its two first sides are even.")
+    if math.prod(shape) > chip.pod:
+        raise ValueError(f"{text}: a pod of {version} has {chip.pod:,} chips.")
     return Slice(f"{version}:{'x'.join(map(str, shape))}", chip,
                  math.prod(shape))
 

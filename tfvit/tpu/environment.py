@@ -38,14 +38,14 @@ def python(given=None):
     if _is_here():
         return sys.executable
     folder = place()
-    found, ready = (os.path.join(folder, *names)
-                    for names in (("bin", "python"), ("ready",)))
+    found = os.path.join(folder, "bin", "python")
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     with open(folder + ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Who comes second waits.
-        if not os.path.exists(ready):
+        if not is_ready():
             _make(folder, found)
-            with open(ready, "w", encoding="utf-8") as f:
+            with open(os.path.join(folder, "ready"), "w",
+                      encoding="utf-8") as f:
                 f.write("\n".join(REQUIREMENTS) + "\n")
     return found
 
@@ -59,7 +59,9 @@ def place():
 
 def is_ready():
     """Whether `python()` has nothing to make."""
-    return _is_here() or os.path.exists(os.path.join(place(), "ready"))
+    # The Python that it was made of may be gone.
+    return _is_here() or all(os.path.exists(os.path.join(place(), *names))
+                             for names in (("ready",), ("bin", "python")))
 
 
 def _checked(given):

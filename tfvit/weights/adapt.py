@@ -5,6 +5,9 @@ import math
 import numpy as np
 import scipy.ndimage
 
+# Of resizing position embeddings; of the bicubic ones, see _cubic.
+METHODS = {"bilinear": None, "bicubic": -0.75, "bicubic_antialias": -0.5}
+
 
 def is_square(count):
     """Whether `count` patches can be a square grid."""
@@ -30,11 +33,13 @@ def grid_of(count, grid=None):
     return grid
 
 
-def resize_posemb(posemb, *, new_grid, has_cls_old, has_cls_new, old_grid=None):
+def resize_posemb(posemb, *, new_grid, has_cls_old, has_cls_new, old_grid=None,
+                  method="bilinear"):
     """Resizes position embeddings to another patch grid.
 
     Grids are resized bilinearly with their corners aligned, as the published
-    fine-tuning did (scipy.ndimage.zoom, order 1). The entry of the class token
+    fine-tuning did (scipy.ndimage.zoom, order 1), or by another of METHODS. The
+    entry of the class token
     takes no part: it is kept, dropped, or added as zeros.
 
     Args:
@@ -43,20 +48,31 @@ def resize_posemb(posemb, *, new_grid, has_cls_old, has_cls_new, old_grid=None):
       has_cls_old: whether `posemb` starts with the class token's entry.
       has_cls_new: whether the result does.
       old_grid: (h, w) with h * w == N; square by default.
+      method: "bilinear"; "bicubic", as transformers does it for DINOv2; or
+        "bicubic_antialias", as timm does.
 
     Returns:
       [1, h * w (+ 1), D] of the dtype of `posemb`.
 
     Raises:
-      ValueError: as grid_of.
+      ValueError: as grid_of; or there is no such method.
     """
+    if method not in METHODS:
+        raise ValueError(f"load.from_npz.posemb_method={method!r} is not one of "
+                         f"{', '.join(METHODS)}.")
     cls, grid = np.split(posemb, [int(has_cls_old)], axis=1)
     count, width = grid.shape[1:]
     old_grid = grid_of(count, old_grid)
     if old_grid != tuple(new_grid):
         grid = grid.reshape(*old_grid, width)
         zoom = (new_grid[0] / old_grid[0], new_grid[1] / old_grid[1], 1)
-        grid = scipy.ndimage.zoom(grid, zoom, order=1)
+        if method == "bilinear":
+            grid = scipy.ndimage.zoom(grid, zoom, order=1)
+        else:
+            rows, columns = (_cubic(old, new, METHODS[method]) for old, new in
+                             zip(old_grid, new_grid))
+            grid = np.einsum("hp,wq,pqd->hwd", rows, columns, grid,
+                             optimize=True).astype(posemb.dtype)
         grid = grid.reshape(1, math.prod(new_grid), width)
     if not has_cls_new:
         return grid
@@ -86,6 +102,33 @@ def resize_patches(kernel, size):
     resized = np.einsum("hp,wq,pqcd->hwcd", *inverses,
                         kernel.astype(np.float64), optimize=True)
     return resized.astype(kernel.dtype)
+
+
+def _cubic(old, new, slope):
+    """The matrix [new, old] of PyTorch's bicubic interpolation.
+
+    Args:
+      old, new: sizes, whose corners are not aligned.
+      slope: of the kernel (Keys, 1981) at 1. PyTorch has -0.75, and -0.5 where
+        it is antialiased, that is as wide as the larger pixels.
+    """
+    antialias = slope == METHODS["bicubic_antialias"]
+    scale = old / new
+    wide = max(scale, 1.0) if antialias else 1.0
+    centre = (np.arange(new) + 0.5) * scale
+    count = int(np.ceil(2 * wide)) + 1
+    places = np.floor(centre)[:, None] + np.arange(-count, count + 1)  # Pixels.
+    x = np.abs(places + 0.5 - centre[:, None]) / wide
+    near = (slope + 2) * x**3 - (slope + 3) * x**2 + 1
+    far = slope * (x**3 - 5 * x**2 + 8 * x - 4)
+    weights = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+    inside = (places >= 0) & (places < old)
+    if antialias:  # Beyond the edge there is nothing; else there is the edge.
+        weights = np.where(inside, weights, 0.0)
+    matrix = np.zeros([new, old])
+    np.add.at(matrix, (np.arange(new)[:, None].repeat(places.shape[1], 1),
+                       np.clip(places, 0, old - 1).astype(int)), weights)
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def _bilinear(old, new):

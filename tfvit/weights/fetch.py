@@ -31,9 +31,8 @@ _SUFFIXES = (".npz", ".csv", ".txt", ".model", ".index",
 # An architecture, more or less as the files' names have it: ViT-B_16.
 _MODEL = re.compile(r"\b(ViT|Mixer)[-_]?(Ti|[SBLH])[-_]?(\d\d?)\b", re.I)
 _STORAGE = "https://storage.googleapis.com"
-_ATTEMPTS = 3
-_PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
 _CHUNK = 2**20  # Bytes.
+HTTPException = http.client.HTTPException  # Beside OSError, of `complete`.
 _REPORT_EVERY = 5.0  # Seconds.
 
 
@@ -215,29 +214,27 @@ def _fetch(url, part):
     client, which looks for credentials, is asked only for what is not public.
     """
     try:
-        return _fetch_http(url, part)
+        return complete(url, part)
     except urllib.error.HTTPError as error:
         if not url.startswith("gs://") or error.code not in (401, 403):
             raise
     return tf.io.gfile.copy(url, part.name, overwrite=True)
 
 
-def _fetch_http(url, part):
-    for attempt in range(1, _ATTEMPTS + 1):
-        pause = _PAUSE
-        try:
-            return transfer.get_rest(
-                _http(url), part, key=cache.key(url),
-                copy=functools.partial(_copy, url=cache.shown(url)))
-        except (OSError, http.client.HTTPException) as error:
-            if attempt == _ATTEMPTS or not transfer.may_pass(error):
-                raise
-            reason = getattr(error, "reason", error)
-            if isinstance(error, urllib.error.HTTPError):
-                pause = max(pause, transfer.retry_after(error.headers))
-            logging.warning("Download of %s broke off (%s); trying again in "
-                            "%g s.", cache.shown(url), reason, pause)
-        time.sleep(pause)
+def complete(url, part, headers=()):
+    """Completes the open file `part` over HTTP, which it tries several times.
+
+    Raises:
+      OSError, http.client.HTTPException: it did not work.
+    """
+    shown = cache.shown(url)
+    return transfer.patiently(
+        lambda: transfer.get_rest(_http(url), part, key=cache.key(url),
+                                  headers=headers,
+                                  copy=functools.partial(_copy, url=shown)),
+        lambda error, pause: logging.warning(
+            "Download of %s broke off (%s); trying again in %g s.", shown,
+            getattr(error, "reason", error), pause))
 
 
 def _copy(response, part, have, total, url):

@@ -1,5 +1,7 @@
 """Starts a model from a published `.npz` file, and writes such files."""
 
+import collections
+import contextlib
 import functools
 import math
 import os
@@ -12,6 +14,8 @@ import tensorflow as tf
 from tfvit.weights import adapt
 from tfvit.weights import augreg
 from tfvit.weights import fetch
+from tfvit.weights import hub
+from tfvit.weights import hub_models
 from tfvit.weights import names
 from tfvit.weights import npz
 from tfvit.weights import sidecar
@@ -23,8 +27,12 @@ _PRE_LOGITS = {"pre_logits/kernel", "pre_logits/bias"}
 _MAX_LISTED = 40  # Problems in an error message.
 
 
+_How = collections.namedtuple("_How", "grid patches method",
+                              defaults=(None, False, "bilinear"))
+
+
 def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None,
-             resize_patches=False):
+             resize_patches=False, posemb_method="bilinear"):
     """Assigns the arrays of an `.npz` file to the model's variables.
 
     Position embeddings are resized to the model's patch grid and the first
@@ -41,62 +49,67 @@ def from_npz(model, *, path, reset_head=True, file_grid=None, tower=None,
 
     Args:
       model: a tfvit model; under a strategy its variables may be mirrored.
-      path: anything that fetch.resolve takes; `file.npz:img` loads one tower,
-        and `augreg/B_16` the recommended AugReg file of that architecture.
+      path: what fetch.resolve takes, or hub.Model (`hf:owner/name`, a folder of
+        transformers or timm, a `.safetensors` file); `file.npz:img` loads one
+        tower, `augreg/B_16` the recommended AugReg file of that architecture.
       reset_head: see above.
       file_grid: (h, w) in patches of the file's position embeddings, needed
-        only where they are no square. None for what the file notes, such as
-        those of to_npz, or what lies beside it, as tools.export_npz writes it,
-        or else a square.
+        only where they are no square. None for what the file, or what lies
+        beside it (sidecar), notes, or else a square.
       tower: "img" or "txt" starts that tower of a LiT alone, from a file that
         has just the one.
-      resize_patches: fit the kernel of the patches to those of the model, too,
-        as FlexiViT (arXiv 2212.08013) does.
+      resize_patches: fit the kernel of the patches, too (arXiv 2212.08013).
+      posemb_method: how position embeddings are resized: adapt.METHODS.
 
     Raises:
       FileNotFoundError, OSError: as fetch.resolve.
       ValueError: the file is broken, or does not fit; then it lists the
         arrays that are missing (-), unexpected (+) or of another shape (!).
     """
+    beside = sidecar.read(split_subtree(path)[0]).get("patch_grid")
+    with opened(path) as (file, canonicalise, grid):
+        from_arrays(model, file, reset_head=reset_head, tower=tower,
+                    file_grid=file_grid or beside or grid,
+                    canonicalise=canonicalise, resize_patches=resize_patches,
+                    posemb_method=posemb_method)
+        getattr(file, "warn", lambda _: None)(model)
+
+
+@contextlib.contextmanager
+def opened(path):
+    """Opens what from_npz takes: (an npz.Npz or what has its attributes, from
+    its shapes to {canonical name: names.Entry}, its patch grid)."""
     path, subtree = split_subtree(path)
+    if hub.is_theirs(path):
+        with hub_models.opened(path) as theirs:
+            yield (theirs.tensors, lambda _: theirs.canonicalise(subtree),
+                   theirs.found.grid)
+        return
     if re.fullmatch(r"augreg/\w+", path):
         path = augreg.recommended(path.split("/")[1], augreg.read_index())
-    if file_grid is None:
-        file_grid = sidecar.read(path).get("patch_grid")
     with npz.load(fetch.resolve(path)) as file:
-        from_arrays(
-            model, file, reset_head=reset_head,
-            file_grid=file_grid or file.notes.get("grid"), tower=tower,
-            resize_patches=resize_patches,
-            canonicalise=lambda shapes: names.canonicalise(shapes,
-                                                           subtree=subtree))
+        yield (file, lambda shapes: names.canonicalise(shapes, subtree=subtree),
+               file.notes.get("grid"))
 
 
 def from_arrays(model, file, *, canonicalise, reset_head=True, file_grid=None,
-                tower=None, resize_patches=False):
-    """As from_npz, from an open npz.Npz or what has its attributes.
-
-    `canonicalise` makes {canonical name: names.Entry} of the file's shapes.
-    """
+                tower=None, resize_patches=False, posemb_method="bilinear"):
+    """As from_npz, from an open npz.Npz or what has its attributes, of whose
+    shapes `canonicalise` makes {canonical name: names.Entry}."""
     variables = names.variables(model, tower)
     try:
         entries = canonicalise(file.shapes)
-        plan = _plan(model, variables, entries, reset_head, file_grid,
-                     resize_patches)
+        plan = _plan(model, variables, entries, reset_head,
+                     _How(file_grid, resize_patches, posemb_method))
     except ValueError as error:
         raise ValueError(f"{file.path} does not fit: {error}") from error
     _assign(file, variables, plan)
     _log(file.path, variables, entries, plan)
 
 
-def check(model, shapes, *, subtree=None, reset_head=True):
-    """Raises the ValueError of `from_npz` for a file of arrays {name: shape}.
-
-    Changes nothing; subtree is the `img` of `file.npz:img`.
-    """
-    _plan(model, names.variables(model),
-          names.canonicalise(shapes, subtree=subtree), reset_head,
-          file_grid=None)
+def check(model, entries, *, reset_head=True):
+    """Raises the ValueError of `from_npz` for {canonical name: Entry}."""
+    _plan(model, names.variables(model), entries, reset_head, _How())
 
 
 def to_npz(model, path):
@@ -120,19 +133,17 @@ def split_subtree(path):
     """Splits "file.npz:img" into ("file.npz", "img")."""
     if os.path.exists(path):
         return path, None
-    return re.fullmatch(r"(.*?)(?::([A-Za-z_]\w*))?", path).groups()
+    return re.fullmatch(r"((?:hf:)?.*?)(?::([A-Za-z_]\w*))?", path).groups()
 
 
-def _plan(model, variables, entries, reset_head, file_grid,
-          resize_patches=False):
+def _plan(model, variables, entries, reset_head, how):
     """Returns {name: Entry of the variable's shape}."""
     reset = _HEAD if reset_head else set()
     optional = _optional(variables, reset_head)
     plan, problems = {}, []
     for name in sorted((variables.keys() | entries.keys()) - reset):
         if name in entries and name in variables:
-            plan[name] = _fit(model, name, variables, entries, file_grid,
-                              resize_patches)
+            plan[name] = _fit(model, name, variables, entries, how)
             shape = tuple(variables[name].shape)
             if plan[name].shape != shape:
                 problems.append(f" ! {name} {entries[name].shape} in the file, "
@@ -155,7 +166,7 @@ def _optional(variables, reset_head):
     return optional
 
 
-def _fit(model, name, variables, entries, file_grid, resize_patches):
+def _fit(model, name, variables, entries, how):
     """The file's entry, adapted to the variable where that is possible."""
     entry, shape = entries[name], tuple(variables[name].shape)
     if len(entry.shape) != len(shape):
@@ -165,14 +176,14 @@ def _fit(model, name, variables, entries, file_grid, resize_patches):
             entry = entry.then(
                 (*entry.shape[:2], shape[2], entry.shape[3]),
                 lambda kernel: adapt.resize_channels(kernel, shape[2]))
-        if (resize_patches and entry.shape[:2] != shape[:2] and
+        if (how.patches and entry.shape[:2] != shape[:2] and
                 not name.endswith("conv_root/kernel")):
             entry = entry.then(
                 (*shape[:2], *entry.shape[2:]),
                 lambda kernel: adapt.resize_patches(kernel, shape[:2]))
         return entry
     if name.endswith(names.POS_EMBEDDING):
-        return _fit_posemb(model, name, variables, entries, file_grid)
+        return _fit_posemb(model, name, variables, entries, how)
     return entry
 
 
@@ -184,8 +195,8 @@ def _sees_images(name, variables):
                       f"{match[1]}conv_root/kernel" not in variables)
 
 
-def _fit_posemb(model, name, variables, entries, file_grid):
-    entry = entries[name]
+def _fit_posemb(model, name, variables, entries, how):
+    entry, file_grid = entries[name], how.grid
     cls = name.removesuffix(names.POS_EMBEDDING) + "cls"
     old_cls, new_cls = cls in entries, cls in variables
     old_count = entry.shape[1] - old_cls
@@ -201,7 +212,7 @@ def _fit_posemb(model, name, variables, entries, file_grid):
     if (old_grid, old_cls) == (new_grid, new_cls):
         return entry
     resize = functools.partial(adapt.resize_posemb, old_grid=old_grid,
-                               new_grid=new_grid, has_cls_old=old_cls,
+                               method=how.method, new_grid=new_grid, has_cls_old=old_cls,
                                has_cls_new=new_cls)
     return entry.then((entry.shape[0], new_count + new_cls, entry.shape[2]),
                       resize)
@@ -215,7 +226,7 @@ def _explain(problems, variables, entries):
     if len(problems) > _MAX_LISTED:
         lines.append(f" ... and {len(problems) - _MAX_LISTED} more")
     lines += [f"The file: {file}.", f"The model: {model}."]
-    text = "\n".join(problems)
+    text = "\n".join(problems).replace("! stem/", "! embedding/")
     for sign, hint in [
         (" + img/", "The file has two towers: load one as file.npz:img."),
         (" - img/embedding/", "The model has two towers: load.from_npz.tower "
@@ -226,8 +237,6 @@ def _explain(problems, variables, entries):
          "reset_head=True starts with a new head."),
         (" ! embedding/kernel", "load.from_npz.resize_patches = True fits "
          "patches of another size."),
-        (" ! stem/kernel", "load.from_npz.resize_patches = True fits patches "
-         "of another size."),
         (f" - {names.POS_EMBEDDING}", "The file has no position embeddings: "
          "build the model with posemb='sincos2d'."),
         ("token_mixing/", "Mixer's token mixing is tied to the number of "

@@ -198,7 +198,7 @@ def _join_positions(entries):
             name = scope + POS_EMBEDDING
             if f"{scope}cls" in entries and len(entry.shape) == 3:
                 one, tokens, width = entry.shape
-                entry = entry.then([one, tokens + 1, width], _prepend_zeros)
+                entry = entry.then([one, tokens + 1, width], prepend_zeros)
         _put(result, name, entry)
     # Text towers of LiT may have two tables, which are added to the tokens.
     for name, entry in second_tables.items():
@@ -215,7 +215,8 @@ def _sum(a, b):
                  lambda *x: a.make(*x[:split]) + b.make(*x[split:]))
 
 
-def _prepend_zeros(table):
+def prepend_zeros(table):
+    """Position embeddings with an entry of zeros for the class token, first."""
     return np.concatenate([np.zeros_like(table[:, :1]), table], axis=1)
 
 

@@ -13,6 +13,8 @@ from absl import logging
 from tfvit.weights import adapt
 from tfvit.weights import augreg
 from tfvit.weights import fetch
+from tfvit.weights import hub
+from tfvit.weights import hub_models
 from tfvit.weights import load
 from tfvit.weights import names
 from tfvit.weights import npz
@@ -39,14 +41,17 @@ def gin_of(path, overrides=()):
       ValueError: the file is broken or of no architecture in gin/models.
     """
     file, subtree = load.split_subtree(path)
+    given = any(re.search(r"\b(IMAGE_SIZE|image_size)\s*=", binding)
+                for binding in overrides)
+    if hub.is_theirs(file):
+        return hub_models.gin_of(file, subtree, given)
     if re.fullmatch(r"augreg/\w+", file):
         file = augreg.recommended(file.split("/")[1], augreg.read_index())
         path = f"{file}:{subtree}" if subtree else file
     with npz.load(fetch.resolve(file)) as arrays:
         entries = names.canonicalise(arrays.shapes, subtree=subtree)
         noted = getattr(arrays, "notes", {}).get("image_size")
-    if any(re.search(r"\b(IMAGE_SIZE|image_size)\s*=", binding)
-           for binding in overrides):
+    if given:
         noted = GIVEN
     shapes = {name: entry.shape for name, entry in entries.items()}
     if any(name.startswith("txt/") for name in shapes):

@@ -8,6 +8,7 @@ import base64
 import email.utils
 import errno
 import hashlib
+import http.client
 import os
 import re
 import time
@@ -18,6 +19,8 @@ import urllib.request
 from tfvit.weights import cache
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_ATTEMPTS = 3
+_PAUSE = 1.0  # Seconds between two attempts: a server needs time to recover.
 _LONGEST_PAUSE = 60.0  # Seconds, whatever Retry-After asks for.
 _TIMEOUT = 10.0  # Seconds without a byte.
 _CHUNK = 2**20  # Bytes.
@@ -28,8 +31,18 @@ class BrokenOff(OSError):
     """A download that may go better when it is tried again."""
 
 
-def send(url, headers):
-    """Sends a request; a user and password of the URL become a header."""
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Raises HTTPError where a server refers to another place."""
+
+    def redirect_request(self, *unused_args):
+        return None
+
+
+def send(url, headers, *, method="GET", redirects=True):
+    """Sends a request; a user and password of the URL become a header.
+
+    Authorization goes to the host of the URL alone, not where it refers to.
+    """
     parts = urllib.parse.urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     parts = parts._replace(
@@ -37,17 +50,22 @@ def send(url, headers):
         netloc=host.encode("idna").decode(),
         path=urllib.parse.quote(parts.path, safe=_MEANS_SOMETHING),
         query=urllib.parse.quote(parts.query, safe=_MEANS_SOMETHING))
-    request = urllib.request.Request(parts.geturl(),
-                                     headers={"Accept-Encoding": "identity",
-                                              **headers})
+    headers = {"Accept-Encoding": "identity", **dict(headers)}
+    secret = headers.pop("Authorization", None)
+    request = urllib.request.Request(parts.geturl(), headers=headers,
+                                     method=method)
+    if secret:
+        request.add_unredirected_header("Authorization", secret)
     if at:
         user = urllib.parse.unquote(user).encode()
         request.add_unredirected_header(
             "Authorization", f"Basic {base64.b64encode(user).decode()}")
-    return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    if redirects:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    return urllib.request.build_opener(_Stay).open(request, timeout=_TIMEOUT)
 
 
-def get_rest(url, part, *, key, copy):
+def get_rest(url, part, *, key, copy, headers=()):
     """Appends what is missing to an open file, and checks the result.
 
     Args:
@@ -56,6 +74,7 @@ def get_rest(url, part, *, key, copy):
       key: of what is wanted, as cache.key makes it.
       copy: (response, part, bytes at hand, bytes in all or None) -> bytes then;
         writes the body to `part`.
+      headers: {name: value} that go with the request.
 
     Raises:
       OSError, http.client.HTTPException: it did not work; see may_pass.
@@ -65,7 +84,7 @@ def get_rest(url, part, *, key, copy):
     if have and notes and notes.get("url") != key:
         part.truncate(0)
         have = 0
-    headers = {}
+    headers = dict(headers)
     if have:
         headers["Range"] = f"bytes={have}-"
         if condition := _if_range(notes):
@@ -96,6 +115,27 @@ def get_rest(url, part, *, key, copy):
         if total is not None and size != total:
             raise BrokenOff(f"{size} of {total} bytes arrived")
         _check_md5(response.headers, part)
+
+
+def patiently(get, said=lambda error, pause: None):
+    """What get() returns, which is called again where that may help.
+
+    Args:
+      get: sends a request.
+      said: called with the error and the seconds to wait before another try.
+
+    Raises:
+      OSError, http.client.HTTPException: of the last try, or see may_pass.
+    """
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return get()
+        except (OSError, http.client.HTTPException) as error:
+            if not left or not may_pass(error):
+                raise
+            pause = max(_PAUSE, retry_after(getattr(error, "headers", None)))
+            said(error, pause)
+        time.sleep(pause)
 
 
 def validators(response):

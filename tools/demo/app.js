@@ -10,6 +10,7 @@ import * as models from './model.js';
 import {ImageError} from './pixels.js';
 import {PHOTO, problem, texts} from './prompts.js';
 import * as rows from './rows.js';
+import {GpuError} from './runtime.js';
 import {complain, guard, progress} from './say.js';
 import {dot, linked, mean} from './scores.js';
 import * as link from './state.js';
@@ -18,7 +19,7 @@ import * as table from './table.js';
 const PAUSE = 150;  // Milliseconds without a key, after which texts are read.
 
 let all = [], model = null, pictures = [], chosen = null, prompts = [];
-let view = 'one', by = 'texts', edited = false, turn = 0, timer = 0;
+let view = 'one', by = 'texts', edited = false, turn = 0, timer = 0, note = '';
 
 // From what there is to answers.
 
@@ -31,7 +32,7 @@ async function update() {
   try {
     await answer(late);
   } catch (error) {  // Of one that is overtaken nobody needs to know.
-    if (!late()) complain(error);
+    if (!late()) (error instanceof GpuError ? goOn : complain)(error);
   } finally {
     if (!late()) $('main').setAttribute('aria-busy', 'false');
   }
@@ -45,7 +46,20 @@ async function answer(late) {
   const scores = wanted.map(picture => logits(picture, vectors));
   if (view === 'one') await drawOne(scores[0]);
   else drawAll(wanted, scores);
-  $('status').textContent = [said(scores[0]), took].filter(x => x).join(' ');
+  $('status').textContent = [said(scores[0]), took, note].filter(x => x).join(' ');
+  note = '';
+}
+
+/** On the processor, and says so. */
+function goOn(error) {
+  const why = `${error.message} It runs on the processor instead.`;
+  if ($('device').value) {
+    complain(new Error(why));
+    $('device').value = 'cpu';
+  } else {  // Nobody asked for it.
+    note = why;
+  }
+  return reweigh(model.precision.name, 'cpu');
 }
 
 /** The vectors of the prompts, null of those that are empty. */
@@ -274,7 +288,7 @@ function remember() {
   if (!model) return;
   link.write({
     model: all.length > 1 ? model.entry.name : '',
-    weights: model.precision === model.info.precisions[0] ? '' : model.precision.name,
+    weights: model.precision === model.usual ? '' : model.precision.name,
     device: $('device').value, image: chosen?.preset ? chosen.id : '',
     view: view === 'one' ? '' : view, by: by === 'texts' ? '' : by,
     templates: $('templates').value,
@@ -304,9 +318,7 @@ async function open(name, wanted) {
   model?.delete();
   model = Object.assign(opened, {entry});
   model.choose(wanted.weights ?? '', $('device').value);
-  const owns = pictures.filter(one => !one.preset);
-  for (const one of owns) Object.assign(one, {values: null, rollout: null});
-  pictures = [...model.presets, ...owns];
+  pictures = [...model.presets, ...forgotten()];
   if (model.hasTexts && (!edited || wanted.texts)) {
     prompts = (wanted.texts ?? model.info.texts).map(rows.prompt);
   }
@@ -325,11 +337,16 @@ function drawControls() {
   if (model.hasTexts) rows.drawPrompts(prompts, editing);
 }
 
-const reweigh = guard(async () => {
-  model.choose($('precision').value, $('device').value);
-  for (const one of pictures) {
-    if (!one.preset) Object.assign(one, {values: null, rollout: null});
-  }
+/** The pictures of one's own, which are to be looked at anew. */
+function forgotten() {
+  const owns = pictures.filter(one => !one.preset);
+  for (const one of owns) Object.assign(one, {values: null, rollout: null});
+  return owns;
+}
+
+const reweigh = guard(async (precision, device) => {
+  model.choose(precision, device);
+  forgotten();
   drawControls();
   await update();
 });
@@ -337,7 +354,8 @@ const reweigh = guard(async () => {
 function listen() {
   $('alert').querySelector('button').onclick = () => { $('alert').hidden = true; };
   $('model').onchange = guard(() => open($('model').value, {}));
-  $('precision').onchange = $('device').onchange = reweigh;
+  $('precision').onchange = $('device').onchange = () => reweigh(
+      $('precision').value, $('device').value);
   $('share').onclick = share;
   $('choose').onclick = () => $('file').click();
   $('file').onchange = guard(async () => {

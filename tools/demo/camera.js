@@ -8,9 +8,11 @@ export async function shoot() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({video: true});
   } catch (error) {
-    throw new Error(error.name === 'NotAllowedError' ?
-      'The camera may not be used: allow it in the browser.' :
-      'There is no camera that can be used.');
+    throw new Error(!globalThis.isSecureContext ?
+      'Browsers give the camera to pages of https, or of this machine, alone.' :
+      error.name === 'NotAllowedError' ?
+        'The camera may not be used: allow it in the browser.' :
+        'There is no camera that can be used.');
   }
   const dialog = $('dialog'), video = $('video');
   try {

@@ -24,9 +24,12 @@ export function dress(model, all) {
   $('look').hidden = !model.grid;
   $('actions').hidden = !model.takesImages;
   $('presets-only').hidden = model.takesImages;
+  const others = info.precisions.filter(one => one.image).map(one => one.name);
   $('presets-only').textContent = `The weights of ${info.name} for pictures are ` +
-    `larger than ${info.max_image_mb} MB, too much for a page: it shows these ` +
-    'pictures, which were looked at ahead, and none of your own.';
+    `larger than ${info.max_image_mb} MB${others.length ?
+      ` in ${model.precision.name}: choose ${others.join(' or ')} for pictures of ` +
+      'your own.' : ', too much for a page: it shows these pictures, which were ' +
+      'looked at ahead, and none of your own.'}`;
   $('about').textContent = hasTexts ?
     'Type what it might be, and see how well each text goes with it.' :
     'What the model sees, and where it looks.';

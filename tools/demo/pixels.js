@@ -1,6 +1,7 @@
 // From an image file to a model's pixels, as tfvit.data.images.ops has them:
 // the same numbers in float32, so that an answer here is an answer there.
 
+import {advice, pixelsOf} from './files.js';
 import {NotHere, decodeJpeg} from './jpeg.js';
 import {lying, orientation, turned} from './orientation.js';
 
@@ -11,9 +12,16 @@ export class ImageError extends Error {}
 /** A file's pixels: {data, width, height, channels}, data uint8. */
 export async function decode(blob, {upright, maxPixels}) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
+  checkSize(pixelsOf(bytes), maxPixels);  // Decoding it might take all memory.
   const image = jpeg(bytes, maxPixels) ?? await anyOther(
-      lying(bytes, blob.type), maxPixels);
+      lying(bytes, blob.type), maxPixels, bytes);
   return upright ? turned(image, orientation(bytes)) : image;
+}
+
+function checkSize(count, most) {
+  if (count <= most) return;
+  throw new ImageError(`This image has ${count.toLocaleString('en')} pixels, more ` +
+      `than the ${most.toLocaleString('en')} that the model takes.`);
 }
 
 function jpeg(bytes, maxPixels) {
@@ -26,20 +34,18 @@ function jpeg(bytes, maxPixels) {
   }
 }
 
-async function anyOther(blob, maxPixels) {
+async function anyOther(blob, maxPixels, bytes) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob, {imageOrientation: 'none',
       premultiplyAlpha: 'none', colorSpaceConversion: 'none'});
   } catch {
-    throw new ImageError('This file is not an image that the browser can read.');
+    throw new ImageError('This file is not an image that the browser can read.' +
+        advice(bytes));
   }
   const {width, height} = bitmap;
   try {
-    if (width * height > maxPixels) {
-      throw new ImageError(`This image has ${width} × ${height} pixels, more ` +
-          `than the ${maxPixels.toLocaleString('en')} that the model takes.`);
-    }
+    checkSize(width * height, maxPixels);
     let data = drawn(bitmap);
     // A canvas multiplies colours by their alpha, which the model does not.
     if (hasAlpha(data)) data = uploaded(bitmap) ?? data;

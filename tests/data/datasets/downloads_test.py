@@ -1,5 +1,6 @@
 """Images behind URLs, from a server of Python's own on this machine."""
 
+import errno
 import http.server
 import threading
 import time
@@ -11,6 +12,7 @@ from tfvit.data.datasets import captions
 from tfvit.data.datasets import downloads
 from tfvit.data.datasets import sources
 from tfvit.data.images import ops
+from tfvit.weights import transfer
 
 PNG = tf.io.encode_png(tf.zeros([3, 4, 3], tf.uint8)).numpy()
 
@@ -54,7 +56,7 @@ def web():
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(downloads, "_PAUSE", 0.0)
+    monkeypatch.setattr(transfer, "_PAUSE", 0.0)
     return tmp_path / "cache"
 
 
@@ -78,8 +80,21 @@ def test_images_are_fetched_once(web, tmp_path, cache):
     assert len(asked) == before
     assert asked.count("/a.png") == 1 and asked.count("/cut.png") == 2
     names = [file.name for file in cache.rglob("*.png")]
-    assert len(names) == 3 and not list(cache.rglob("*.part"))
+    assert len(names) == 3 == sum(file.is_file() for file in cache.rglob("*"))
     assert any(name.endswith("-b_c.png") for name in names)
+
+
+def test_a_full_disk_ends_it_and_says_the_way_out(web, tmp_path, monkeypatch):
+
+    def full(name, mode):
+        raise OSError(errno.ENOSPC, "No space left on device", name)
+
+    monkeypatch.setattr(downloads, "open", full, raising=False)
+    path = table(tmp_path, f"{web[0]}/full.png,cat", f"{web[0]}/f.png,dog")
+    with pytest.raises(OSError, match=r"Cannot write \S+\.png: No space left on "
+                       "device. Make room, or set TFVIT_CACHE to another"):
+        sources.manifest(path=path, split="train[:100%]",
+                         unreachable="leave_out")
 
 
 @pytest.mark.parametrize("name, reason", [

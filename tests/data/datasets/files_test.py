@@ -51,30 +51,27 @@ def labels(examples):
         lambda e: e["label"]).as_numpy_iterator()]
 
 
-@pytest.mark.parametrize("shuffle_buffer", [50_000, 9])
-def test_workers_share_an_epoch_and_read_no_file_of_others(folder,
-                                                           shuffle_buffer):
+@pytest.mark.parametrize("shuffle_buffer, workers, seed", [
+    (50_000, 1, 3), (50_000, 3, 3), (9, 2, 3), (9, 3, None), (9, 8, 3)])
+def test_workers_share_an_epoch_and_read_no_file_of_others(
+        folder, shuffle_buffer, workers, seed):
     read = make(folder, shuffle_buffer)
-    for workers in (1, 2, 3, 8):
-        shards = [dict(shard_index=i, num_shards=workers)
-                  for i in range(workers)]
-        for seed in (None, 3):
-            parts = [labels(read.examples(seed=seed, **shard))
-                     for shard in shards]
-            assert sorted(sum(parts, [])) == list(range(TOTAL))
-            assert [len(part) for part in parts] == [
-                read.shard_size(**shard) for shard in shards]
-        # In storage order a stretch of the files, one after the other.
-        assert max(parts[0] and labels(read.examples(**shards[0]))) < (
-            -(-TOTAL // workers))
+    shards = [dict(shard_index=i, num_shards=workers) for i in range(workers)]
+    parts = [labels(read.examples(seed=seed, **shard)) for shard in shards]
+    assert sorted(sum(parts, [])) == list(range(TOTAL))
+    assert [len(part) for part in parts] == [
+        read.shard_size(**shard) for shard in shards]
+    if seed is None:  # A stretch of the files, one after the other.
+        for part in parts:
+            assert part == sorted(part) and max(part) - min(part) < len(part)
 
 
-@pytest.mark.parametrize("shuffle_buffer", [50_000, 9, 3])
+@pytest.mark.parametrize("shuffle_buffer", [50_000, 3])
 def test_an_epoch_can_be_begun_anywhere(folder, shuffle_buffer):
     read = make(folder, shuffle_buffer)
     whole = labels(read.examples(seed=3))
     assert whole != labels(read.examples(seed=4))
-    for skip in (0, 1, 5, 12, TOTAL - 1, TOTAL):
+    for skip in (0, 5, TOTAL):
         assert labels(read.examples(seed=3, skip=skip)) == whole[skip:]
 
 
@@ -95,7 +92,7 @@ def test_training_goes_on_as_it_would_have(folder, shuffle_buffer):
     epochs = [sorted(sum(whole, [])[i * size:(i + 1) * size]) for i in range(3)]
     # Files come in an order of the epoch's own, and so others to each worker.
     assert len(set(map(tuple, epochs))) > 1
-    for start in (1, 2, 3, 5, 7):
+    for start in (1, 5):
         assert steps(start, 1) == whole[start:start + 1]
 
 

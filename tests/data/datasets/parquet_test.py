@@ -98,19 +98,63 @@ def test_a_pipeline_is_the_same_from_any_step():
     assert read(build(start_step=9), 5) == whole[9:]
 
 
-def test_each_row_group_is_read_about_once(monkeypatch):
-    source = parquet.table(path=str(GOLDENS / "hub"), split="train")
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the row groups that are read, as they are."""
     read, count = parquet.pq.ParquetFile, []
 
     class Counting(read):
 
         def read_row_group(self, *args, **kwargs):
-            count.append(args[0])
+            count.append((self.metadata.num_rows, args[0]))
             return super().read_row_group(*args, **kwargs)
 
     monkeypatch.setattr(parquet.pq, "ParquetFile", Counting)
-    values(source.examples(seed=1))
-    assert len(count) == 6  # Of two files of 27 and 26 rows, ten in a group.
+    return count
+
+
+# Of two files of 27 and 26 rows, ten in a group.
+@pytest.mark.parametrize("workers, groups", [(1, 6), (3, 3)])
+def test_each_worker_reads_row_groups_of_its_own_once(workers, groups, reads):
+    seen = []
+    for index in range(workers):
+        source = parquet.table(path=str(GOLDENS / "hub"), split="train")
+        del reads[:]
+        shard = dict(shard_index=index, num_shards=workers)
+        seen += values(source.examples(seed=1, **shard))
+        assert len(reads) == len(set(reads)) <= groups
+    assert sorted(seen) == list(range(53)) != seen
+    for count in (2, 3, 8):
+        parts = [source.part(i, count) for i in range(count)]
+        assert [part.num_examples for part in parts] == [
+            source.shard_size(i, count) for i in range(count)]
+        assert sum((part.labels.tolist() for part in parts), []) == (
+            source.labels.tolist())
+
+
+@pytest.mark.slow
+def test_workers_share_each_epoch_and_go_on_anywhere():
+    source = parquet.table(path=str(GOLDENS / "hub"), split="train")
+    build = functools.partial(
+        pipeline.train, source=source, batch_size=6, seed=2,
+        ops=[ops.decode, functools.partial(ops.resize, size=1)])
+    seen = []
+    for index in range(2):
+        context = tf.distribute.InputContext(2, index, 2)
+        batches = [b["images"].numpy()[:, 0, 0, 0].tolist() for b in build(
+            input_context=context).take(12)]
+        later = next(iter(build(input_context=context, start_step=11)))
+        assert later["images"].numpy()[:, 0, 0, 0].tolist() == batches[11]
+        seen.append(sum(batches, []))
+        size = source.shard_size(index, 2)
+        assert sorted(set(seen[-1])) == sorted(seen[-1][:size])
+    assert sorted(seen[0][:27] + seen[1][:26]) == list(range(53))
+    (all_, count) = pipeline.evaluate(
+        source=source, batch_size=6, ops=[ops.decode, functools.partial(
+            ops.resize, size=1)], input_context=context)
+    found = [b["images"].numpy()[b["mask"].numpy() > 0, 0, 0, 0].tolist()
+             for b in all_.take(count)]
+    assert sum(found, []) == list(range(27, 53))
 
 
 def frame(tmp_path, rows, name="a.parquet", **kwargs):

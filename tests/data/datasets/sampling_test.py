@@ -174,8 +174,8 @@ def captions():
     ({"sampler": "balance"}, "sampler = 'balance' is none of 'uniform'"),
     ({"repeats": 0}, "repeats = 0 must be a whole number"),
     ({"repeats": 1.5}, "repeats = 1.5 must be"),
-    ({"class_weights": {"A": 1}}, "'A', which is none of the 3 classes. Did "
-     "you mean 'a'"),
+    ({"class_weights": {"A": 1}}, "class_weights: the label 'A' is none of the 3 "
+     "classes. Did you mean 'a'"),
     ({"class_weights": {"a": -1}}, "gives 'a' -1, which must be a number, 0"),
     ({"class_weights": {"a": "x"}}, "gives 'a' 'x'"),
     ({"class_weights": dict.fromkeys("abc", 0)}, "leave no example"),

@@ -38,10 +38,28 @@ def check(what: str) -> None:
             "TFRecords, tfvit prepare --format=tfrecord.")
 
 
-def writer(path: str):
-    """What has write(bytes) and close(); images are compressed as they are."""
-    return array_record_module.ArrayRecordWriter(path,
-                                                 "group_size:1,uncompressed")
+class Writer:
+    """Writes a file; images are compressed as they are.
+
+    Raises OSError where that fails, as other files do.
+    """
+
+    def __init__(self, path: str):
+        self._writer = _or_os_error(array_record_module.ArrayRecordWriter, path,
+                                    "group_size:1,uncompressed")
+
+    def write(self, record: bytes) -> None:
+        _or_os_error(self._writer.write, record)
+
+    def close(self) -> None:
+        _or_os_error(self._writer.close)
+
+
+def _or_os_error(call, *arguments):
+    try:
+        return call(*arguments)
+    except (RuntimeError, ValueError) as error:  # As pybind makes of C++'s.
+        raise OSError(str(error)) from error
 
 
 class ArrayRecords(source.Indexed):

@@ -69,8 +69,9 @@ def table(*,
                 counts.append(count)
         except pyarrow.ArrowException as error:
             raise ValueError(f"Cannot read {file}: {error}") from error
-    found = parquet.choose(columns, values, splits, chosen, low, high, counts,
-                           class_names_file, "arrow.table", path, split)
+    found = columns_lib.choose(columns, values, splits, chosen, low, high,
+                               counts, class_names_file, "arrow.table", path,
+                               split)
     rows = found["rows"]
     number = np.concatenate([np.arange(count) for count in counts])
     where = {"shard": np.repeat(np.arange(len(files)), counts),

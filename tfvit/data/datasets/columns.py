@@ -1,4 +1,4 @@
-"""Which columns of a table of Hugging Face's are images, labels and captions.
+"""Which columns of a table of Hugging Face's are what, and which rows to read.
 
 Its datasets say so in their schema's metadata: {"huggingface": {"info":
 {"features": {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel",
@@ -7,6 +7,10 @@ Its datasets say so in their schema's metadata: {"huggingface": {"info":
 from collections.abc import Sequence
 import dataclasses
 import json
+import os
+
+from absl import logging
+import numpy as np
 
 from tfvit.data.datasets import named_labels
 from tfvit.storage import spelling
@@ -104,6 +108,54 @@ def classes(columns: Columns, values: Sequence, class_names_file: str | None,
                          f"{columns.text!r}.")
     return named_labels.find([str(value) for value in values],
                              class_names_file, user, where, name)
+
+
+def choose(columns, values, splits, chosen, low, high, sizes,
+           class_names_file, user, path, split):
+    """What is read of the rows of all files.
+
+    Returns:
+      {"rows": their numbers int64 [N], "class_names": of all, "labels": int64
+      [N] or None, "captions": [N] lists or None}.
+
+    Raises:
+      ValueError: a label or caption is missing or wrong, or nothing is left.
+    """
+    files = [file for part in splits.values() for file in part]
+    which = np.repeat(np.arange(len(files)), sizes)
+    first = np.cumsum(sizes) - sizes
+
+    def name(row):
+        return f"{files[which[row]]}, row {row - first[which[row]]}"
+
+    rows = np.flatnonzero(np.isin(which, [i for i, file in enumerate(files)
+                                          if file in chosen]))
+    labels, class_names, captions = None, (), None
+    if columns.captions:
+        captions = [[v] if isinstance(v, str) else v for v in values]
+        for row in rows:
+            if not captions[row] or not all(
+                    isinstance(t, str) and t.strip() for t in captions[row]):
+                raise ValueError(f"{name(row)}: no caption, or an empty one, "
+                                 f"in the column {columns.text!r}.")
+    else:
+        # A test split without labels must not stop training.
+        known = rows if columns.class_names else np.arange(len(values))
+        class_names, found = classes(
+            columns, [values[i] for i in known], class_names_file, user, path,
+            lambda i: name(known[i]))
+        labels = np.full(len(values), -1, np.int64)
+        labels[known] = found
+    rows = named_labels.share(
+        rows, labels, low, high, lambda row: "{}:{}".format(
+            os.path.basename(files[which[row]]), row - first[which[row]]))
+    if not len(rows):
+        raise ValueError(f"{user}.split = {split!r} of {path} has no images.")
+    logging.info("%s of %s: %d images of %s.", split or "All", path, len(rows),
+                 f"{len(class_names)} classes" if class_names else "captions")
+    return {"rows": rows, "class_names": class_names,
+            "labels": None if labels is None else labels[rows],
+            "captions": captions and [captions[row] for row in rows]}
 
 
 def _features(schema):

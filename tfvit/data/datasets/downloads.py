@@ -4,6 +4,7 @@ They lie in $TFVIT_CACHE/images from then on, and are not asked for again.
 """
 from collections.abc import Sequence
 from concurrent import futures
+import functools
 import http.client
 import os
 import re
@@ -13,13 +14,13 @@ import urllib.parse
 from absl import logging
 
 from tfvit.storage import errors
+from tfvit.storage import files as files_lib
 from tfvit.storage import paths
 from tfvit.weights import cache
 from tfvit.weights import transfer
 
 WEB = ("https://", "http://")
 _MOST = 2**26  # Bytes of an image: larger than any photo, smaller than a film.
-_ATTEMPTS, _PAUSE = 3, 1.0  # Seconds between two.
 _THREADS = 32
 _HOPELESS = 50  # Failures before the first success.
 _REPORT_EVERY = 10.0  # Seconds.
@@ -68,9 +69,7 @@ def bring(table: str, lines: Sequence[int], urls: Sequence[str], *,
                 done += 1
             except (OSError, ValueError, http.client.HTTPException) as error:
                 if getattr(error, "errno", None) in transfer.DISK:
-                    raise OSError(
-                        f"Cannot write {file}: {error.strerror}. Make room, or "
-                        "set TFVIT_CACHE to another folder.") from error
+                    raise
                 failed[file] = _reason(error)
                 if not done and len(failed) >= min(_HOPELESS, len(missing)):
                     break
@@ -111,20 +110,10 @@ def _place(url):
 
 def _fetch(url, file):
     """Downloads a URL; the file is there when all of it is."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            data = _get(url)
-            break
-        except (OSError, http.client.HTTPException) as error:
-            if attempt == _ATTEMPTS or not transfer.may_pass(error):
-                raise
-            pause = transfer.retry_after(getattr(error, "headers", None))
-            time.sleep(max(pause, _PAUSE))
-    os.makedirs(os.path.dirname(file), exist_ok=True)
-    partial = f"{file}.{os.getpid()}.part"
-    with open(partial, "wb") as f:
+    data = transfer.patiently(functools.partial(_get, url))
+    with files_lib.beside(file, "Make room, or set TFVIT_CACHE to another "
+                          "folder.") as name, open(name, "wb") as f:
         f.write(data)
-    os.replace(partial, file)
 
 
 def _get(url):

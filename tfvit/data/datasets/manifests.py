@@ -4,7 +4,6 @@ An image belongs to one slice: however often a table names it (to show it more
 often, or with several labels or captions), and in whatever spelling.
 """
 from collections.abc import Sequence
-import difflib
 import os
 
 from absl import logging
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from tfvit.data.datasets import downloads
 from tfvit.data.datasets import listing
+from tfvit.data.datasets import named_labels
 from tfvit.data.datasets import tables
 from tfvit.data.datasets import walking
 from tfvit.storage import paths
@@ -41,11 +41,8 @@ def read(path: str, *, split: str | None, class_names: Sequence[str] | None,
     number = {name: i for i, name in enumerate(class_names)}
     for line, _, label, _ in rows:
         if label not in number:
-            close = difflib.get_close_matches(label, class_names)
-            raise ValueError(
-                f"{path}, line {line}: {label!r} is none of the "
-                f"{len(class_names)} classes. Closest: "
-                f"{', '.join(close) or 'none'}.")
+            raise named_labels.unknown(f"{path}, line {line}", label,
+                                       class_names)
     root = root_of(path, root)
     rows = select(path, rows, split, root, columns[2], "sources.manifest",
                   notes)

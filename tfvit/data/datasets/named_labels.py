@@ -1,12 +1,12 @@
 """Class numbers of labels that files hold, and shares of each class."""
 from collections.abc import Callable, Sequence
-import difflib
 
 import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import listing
 from tfvit.storage import paths
+from tfvit.storage import spelling
 
 
 def find(labels: Sequence[str], class_names_file: str | None, user: str,
@@ -35,7 +35,7 @@ def find(labels: Sequence[str], class_names_file: str | None, user: str,
         if numeric and not set(unique) & set(names):
             order = {str(i): i for i in range(len(names))}
             unique = [str(int(label)) for label in unique]
-        knob = f"{user}.class_names_file = {class_names_file!r}"
+        knob = f" of {user}.class_names_file = {class_names_file!r}"
     elif numeric:
         unique = [str(int(label)) for label in unique]
         names = [str(i) for i in range(max(map(int, unique), default=0) + 1)]
@@ -55,16 +55,27 @@ def find(labels: Sequence[str], class_names_file: str | None, user: str,
     table = np.empty(len(unique), np.int64)
     for place, label in enumerate(unique):
         if label not in order:
-            close = difflib.get_close_matches(label, names)
-            raise ValueError(
-                f"{name(int(first[place]))}: the label {label!r} is none of "
-                f"the {len(names)} classes of {knob}. Closest: "
-                f"{', '.join(close) or 'none'}.")
+            raise unknown(name(int(first[place])), label, names, knob)
         table[place] = order[label]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"{path} needs two or more classes, each named once, "
                          f"not {names[:10]}.")
     return list(names), table[numbers.reshape(-1)]
+
+
+def unknown(where: str, label: str, names: Sequence[str],
+            whose: str = "") -> ValueError:
+    """What to raise where a label is none of the classes.
+
+    Args:
+      where: it stands.
+      label: as it stands there.
+      names: of the classes.
+      whose: " of ..." that these are.
+    """
+    return ValueError(
+        f"{where}: the label {label!r} is none of the {len(names)} "
+        f"classes{whose}.{spelling.did_you_mean(label, names)}")
 
 
 def share(rows: np.ndarray, labels: np.ndarray | None, low: int, high: int,

@@ -2,11 +2,11 @@
 
 A row can only be read with its whole row group, all of which is decompressed.
 So an epoch is shuffled twice: the blocks of rows, and the rows of so many
-blocks as the memory holds; each row group is read about once.
+blocks as the memory holds; each row group is read about once. Of several
+workers each reads row groups of its own.
 """
 import collections
 from collections.abc import Sequence
-import os
 import threading
 
 from absl import logging
@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfvit.data.datasets import columns as columns_lib
-from tfvit.data.datasets import named_labels
 from tfvit.data.datasets import orders
 from tfvit.data.datasets import shard_files
 from tfvit.data.datasets import source
@@ -116,7 +115,8 @@ class Rows(source.Indexed):
         self._groups, self._rows, self._captions = groups, rows, captions
         # So many examples are in a block, of which so many are mixed. Half of
         # the memory is for those that come next.
-        self._block = max(round(len(rows) / len(groups.ends)), 1)
+        used = len(np.unique(np.searchsorted(groups.ends, rows, "right")))
+        self._block = max(round(len(rows) / max(used, 1)), 1)
         self._mixed = max(groups.most // 2, 1)
 
     def order(self, places, seeds):
@@ -139,6 +139,15 @@ class Rows(source.Indexed):
                                 orders.other_seeds(seeds, 0), blocks)
         return tf.where(inside, block * self._block + mixed % self._block,
                         whole + mixed)
+
+    def part(self, shard_index, num_shards):
+        """See source.Indexed.part: each row group is read by one shard."""
+        sizes = [self.shard_size(i, num_shards) for i in range(shard_index + 1)]
+        own = slice(sum(sizes[:-1]), sum(sizes))
+        return Rows(self._groups, self._rows[own],
+                    class_names=self.class_names,
+                    labels=None if self.labels is None else self.labels[own],
+                    captions=self._captions and self._captions[own])
 
     def fetched(self, indices, key=None):
         def read(numbers):
@@ -228,63 +237,15 @@ def table(*,
             raise ValueError(f"Cannot read {file}: {error}") from error
     groups = RowGroups(files, metadata, columns.image, columns.nested,
                        cache_mb * 2**20)
-    found = choose(columns, values, splits, chosen, low, high,
-                   [meta.num_rows for meta in metadata],
-                   class_names_file, "parquet.table", path, split)
+    found = columns_lib.choose(columns, values, splits, chosen, low, high,
+                               [meta.num_rows for meta in metadata],
+                               class_names_file, "parquet.table", path, split)
     if groups.num_bytes > _LARGE:
         logging.warning(
             "%s has row groups of %.0f MB, and one image costs a whole one: "
             "write it with row_group_size=100, or copy it by tfvit "
             "prepare.", path, groups.num_bytes / 2**20)
     return Rows(groups, found.pop("rows"), **found)
-
-
-def choose(columns, values, splits, chosen, low, high, sizes,
-           class_names_file, user, path, split):
-    """What is read of the rows of all files.
-
-    Returns:
-      {"rows": their numbers int64 [N], "class_names": of all, "labels": int64
-      [N] or None, "captions": [N] lists or None}.
-
-    Raises:
-      ValueError: a label or caption is missing or wrong, or nothing is left.
-    """
-    files = [file for part in splits.values() for file in part]
-    which = np.repeat(np.arange(len(files)), sizes)
-    first = np.cumsum(sizes) - sizes
-
-    def name(row):
-        return f"{files[which[row]]}, row {row - first[which[row]]}"
-
-    rows = np.flatnonzero(np.isin(which, [i for i, file in enumerate(files)
-                                          if file in chosen]))
-    labels, class_names, captions = None, (), None
-    if columns.captions:
-        captions = [[v] if isinstance(v, str) else v for v in values]
-        for row in rows:
-            if not captions[row] or not all(
-                    isinstance(t, str) and t.strip() for t in captions[row]):
-                raise ValueError(f"{name(row)}: no caption, or an empty one, "
-                                 f"in the column {columns.text!r}.")
-    else:
-        # A test split without labels must not stop training.
-        known = rows if columns.class_names else np.arange(len(values))
-        class_names, found = columns_lib.classes(
-            columns, [values[i] for i in known], class_names_file, user, path,
-            lambda i: name(known[i]))
-        labels = np.full(len(values), -1, np.int64)
-        labels[known] = found
-    rows = named_labels.share(
-        rows, labels, low, high, lambda row: "{}:{}".format(
-            os.path.basename(files[which[row]]), row - first[which[row]]))
-    if not len(rows):
-        raise ValueError(f"{user}.split = {split!r} of {path} has no images.")
-    logging.info("%s of %s: %d images of %s.", split or "All", path, len(rows),
-                 f"{len(class_names)} classes" if class_names else "captions")
-    return {"rows": rows, "class_names": class_names,
-            "labels": None if labels is None else labels[rows],
-            "captions": captions and [captions[row] for row in rows]}
 
 
 def check_installed(user: str) -> None:

@@ -11,10 +11,10 @@ from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tfvit.data.datasets import named_labels
 from tfvit.data.datasets import orders
 from tfvit.data.datasets import source as source_lib
 from tfvit.storage import paths
-from tfvit.storage import spelling
 
 # An example's weight is that of its class, times the class's number of
 # examples to the power of this less one.
@@ -181,9 +181,7 @@ def _factors(by_name, file, class_names):
     place = {name: i for i, name in enumerate(class_names)}
     for name, value in by_name.items():
         if str(name) not in place:
-            raise ValueError(f"{knob} names {name!r}, which is none of the "
-                             f"{len(class_names)} classes."
-                             f"{spelling.did_you_mean(str(name), class_names)}")
+            raise named_labels.unknown(knob, str(name), class_names)
         try:
             factors[place[str(name)]] = float(value)
         except (TypeError, ValueError):

@@ -84,6 +84,15 @@ class Indexed(Epochs):
     def shard_size(self, shard_index: int, num_shards: int) -> int:
         return len(range(shard_index, self.num_examples, num_shards))
 
+    def part(self, shard_index: int, num_shards: int) -> "Indexed | None":
+        """A source of one shard's examples alone, shard_size of them.
+
+        None, unless it costs much to read examples that lie apart: then the
+        examples of a shard are those that lie together, and each shard is
+        shuffled for itself.
+        """
+        del shard_index, num_shards
+
     def examples(self,
                  *,
                  seed=None,
@@ -98,6 +107,8 @@ class Indexed(Epochs):
           num_shards: how many shards divide the examples.
           skip: examples to leave out at the start, after shuffling.
         """
+        if own := num_shards > 1 and self.part(shard_index, num_shards):
+            return own.examples(seed=seed, skip=skip)
         begin = shard_index + tf.cast(skip, tf.int64) * num_shards
         places = tf.data.Dataset.range(begin, self.num_examples, num_shards)
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfvit.data.datasets import source
 from tfvit.storage import errors
+from tfvit.storage import files as files_lib
 from tfvit.storage import paths
 
 # So many are read by one call of Python, which costs as much as reading one.
@@ -202,13 +203,9 @@ def kept(files: Sequence[str], how: object, count: Callable[[str], dict],
 
 
 def _keep(path, table):
-    partial = f"{path}.{os.getpid()}"
     try:
-        with errors.writing(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(partial, "wb") as f:
-                np.savez(f, **table)
-            os.replace(partial, path)
+        with files_lib.beside(path) as name, open(name, "wb") as f:
+            np.savez(f, **table)
     except OSError as error:
         logging.warning("%s It is done again at the next start; TFVIT_CACHE "
                         "may be set to a folder that can be written.", error)

@@ -15,6 +15,8 @@ from tfvit.data.images import batchwise
 from tfvit.data.images import formats
 from tfvit.data.images import headers
 
+MAX_ASPECT = 16.0  # See resize_small.
+
 
 def decode(image, *, channels: int = 3, upright: bool = False) -> tf.Tensor:
     """Decodes JPEG, PNG, GIF, BMP or WebP bytes into uint8 [H, W, channels].
@@ -100,7 +102,7 @@ def decode_and_inception_crop(image,
         way = headers.orientation(image) if upright else tf.constant(1)
         box = formats.before_turn(window(tf.concat(
             [formats.turned_sides(sides, way), [channels]], 0)), sides, way)
-        least = formats.turned_sides(_pair(size), way)  # In the file's axes.
+        least = formats.turned_sides(pair(size), way)  # In the file's axes.
         return formats.turn(decode_box(box, least), way)
 
     def decode_box(box, least):
@@ -157,7 +159,7 @@ def resize(image, *, size, method: str = "bilinear", antialias: bool = False):
       method: one of tf.image.resize, such as "bicubic".
       antialias: see tf.image.resize.
     """
-    image = tf.image.resize(image, _pair(size), method, antialias=antialias)
+    image = tf.image.resize(image, pair(size), method, antialias=antialias)
     return tf.cast(image, tf.float32)
 
 
@@ -166,7 +168,7 @@ def resize_small(image,
                  smaller_size: int,
                  method: str = "area",
                  antialias: bool = False,
-                 max_aspect: float = 16.):
+                 max_aspect: float = MAX_ASPECT):
     """Resizes the smaller side to smaller_size, keeping the aspect ratio.
 
     Args:
@@ -184,7 +186,7 @@ def resize_small(image,
     if max_aspect < 1:
         raise ValueError(f"ops.resize_small.max_aspect = {max_aspect} must be "
                          "1 or more: longer side / smaller side.")
-    image = _middle(image, max_aspect)
+    image = middle(image, max_aspect)
     height_width = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = smaller_size / tf.reduce_min(height_width)
     target = tf.cast(tf.round(height_width * factor), tf.int32)
@@ -195,7 +197,7 @@ def resize_small(image,
 
 def central_crop(image, *, size):
     """Takes the [h, w, C] in the middle; `size` is h = w, or (h, w)."""
-    height, width = _pair(size)
+    height, width = pair(size)
     _require_size(image, size, "ops.central_crop.size")
     top = (tf.shape(image)[0] - height) // 2
     left = (tf.shape(image)[1] - width) // 2
@@ -207,7 +209,7 @@ def random_crop(image, seed, *, size):
     """Takes [h, w, C] at a random place; `size` is h = w, or (h, w)."""
     _require_size(image, size, "ops.random_crop.size")
     return tf.image.stateless_random_crop(image,
-                                          (*_pair(size), image.shape[-1]),
+                                          (*pair(size), image.shape[-1]),
                                           seed=seed)
 
 
@@ -250,7 +252,7 @@ def value_range(image, *, low: float = -1., high: float = 1.):
     return image * ((high - low) / 2) + (high + low) / 2
 
 
-def _middle(image, max_aspect):
+def middle(image, max_aspect):
     """What of an image has the aspect ratio, around the same middle."""
     sides = tf.shape(image)[:2]
     most = tf.cast(tf.reduce_min(sides), tf.float32) * max_aspect
@@ -265,9 +267,10 @@ def _middle(image, max_aspect):
 def _require_size(image, size, knob):
     tf.debugging.assert_greater_equal(
         tf.shape(image)[:2],
-        _pair(size),
+        pair(size),
         message=f"{knob} = {size} exceeds the image: resize it before.")
 
 
-def _pair(size) -> tuple[int, int]:
+def pair(size) -> tuple[int, int]:
+    """(height, width) of a size."""
     return (size, size) if isinstance(size, int) else tuple(size)

@@ -15,6 +15,8 @@ _CLASSES = ("{split}/classification.Classification.source = "
             "@{split}/prepared.images\n")
 _CAPTIONS = "retrieval.Retrieval.source = @{split}/prepared.images\n"
 _KEEP = "pipeline.train.keep = {keep!r}\n"
+# These stand upright; what the model is shown later should, too.
+_UPRIGHT = "ops.decode.upright = True\n"
 _AREA = "ops.decode_and_inception_crop.area_min = {area_min}\n"
 
 
@@ -43,8 +45,9 @@ def text(out: str, splits: Sequence[str], class_names: Sequence[str],
     keep, area_min = settings["keep"], settings["area_min"]
     channels = settings["channels"]
     evaluations = [split for split in splits if split != "train"]
-    imports = ["from tfvit.data.datasets import prepared"]
-    lines = []
+    imports = ["from tfvit.data.datasets import prepared",
+               "from tfvit.data.images import ops"]
+    lines = [_UPRIGHT]
     if keep is not None:
         imports.append("from tfvit.data import pipeline")
         lines.append(_KEEP.format(keep=keep))
@@ -53,8 +56,6 @@ def text(out: str, splits: Sequence[str], class_names: Sequence[str],
     if channels is not None:
         lines += [f"ops.decode.channels = {channels}\n",
                   f"ops.decode_and_inception_crop.channels = {channels}\n"]
-    if any(line.startswith("ops.") for line in lines):
-        imports.append("from tfvit.data.images import ops")
     lines += [_SPLIT.format(split=split) for split in splits]
     if "train" in splits:
         lines.append(_TRAIN)

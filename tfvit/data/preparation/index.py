@@ -13,10 +13,12 @@ TFRecord file can be found, and "labels", where these are classes.
 """
 from collections.abc import Sequence
 from concurrent import futures
+import contextlib
 import hashlib
 import io
 import json
 import os
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -65,8 +67,7 @@ def read(folder: str, split: str) -> dict:
             f"{folder} has no {split}.index.json, as tfvit prepare writes it "
             "when all of a split is there" +
             (f"; it has the splits {', '.join(known)}." if known else "."))
-    with tf.io.gfile.GFile(path) as f:
-        found = json.load(f)
+    found = read_json(path)
     if found["version"] != VERSION:
         raise ValueError(f"{path} is of version {found['version']}, which this "
                          f"tfvit does not know (it knows {VERSION}).")
@@ -81,7 +82,8 @@ def read(folder: str, split: str) -> dict:
                 f", and {path} says {file['bytes']:,} bytes: copy it anew, or "
                 "let the same command of tfvit prepare write it again (remove "
                 f"{full} and {path}).")
-    with tf.io.gfile.GFile(table_path(folder, split), "rb") as f:
+    remove, path = path, table_path(folder, split)
+    with _naming(path, remove), tf.io.gfile.GFile(path, "rb") as f:
         with np.load(io.BytesIO(f.read()), allow_pickle=False) as table:
             return {**found, **table}
 
@@ -119,6 +121,26 @@ def write(path: str, contents: bytes) -> None:
     with tf.io.gfile.GFile(path + ".unfinished", "wb") as f:
         f.write(contents)
     tf.io.gfile.rename(path + ".unfinished", path, overwrite=True)
+
+
+def read_json(path: str):
+    """Raises ValueError, which names the file, where it is damaged."""
+    with _naming(path), tf.io.gfile.GFile(path) as f:
+        return json.load(f)
+
+
+@contextlib.contextmanager
+def _naming(path, remove=None):
+    """Makes a ValueError of a file that cannot be read."""
+    try:
+        yield
+    except (tf.errors.NotFoundError, ValueError, EOFError,
+            zipfile.BadZipFile) as error:
+        why = ("not there" if isinstance(error, tf.errors.NotFoundError) else
+               f"damaged ({error})")
+        raise ValueError(f"{path} is {why}: copy it anew, or remove "
+                         f"{remove or path} and give the same command of tfvit "
+                         "prepare.") from error
 
 
 def write_json(path: str, value) -> None:

@@ -11,6 +11,7 @@ from tfvit.data.images import ops
 
 # Above it resize_small would cut off the ends of a panorama.
 _ANY_ASPECT = 1000.
+_JPEG, _JPEG_END, _TAIL = b"\xff\xd8\xff", b"\xff\xd9", 64
 
 
 class Photo(NamedTuple):
@@ -49,6 +50,12 @@ def maker(short_side: int | None, quality: int) -> Callable:
     def make(image):
         if isinstance(image, np.ndarray):  # Of pixels.
             image = tf.io.encode_png(image).numpy()
+        elif image[:3] == _JPEG and _JPEG_END not in image[-_TAIL:] and (
+                _JPEG_END not in image):
+            # Of many such files libjpeg would say something to the terminal
+            # that names no file, "Improper call to JPEG library" for one.
+            raise tf.errors.InvalidArgumentError(None, None,
+                                                 "The JPEG is cut short.")
         contents, before, after, copied = convert(image)
         return Photo(contents.numpy(), tuple(before.numpy().tolist()),
                      tuple(after.numpy().tolist()), len(image), bool(copied))

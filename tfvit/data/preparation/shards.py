@@ -2,8 +2,8 @@
 from collections.abc import Callable, Iterator
 from concurrent import futures
 import dataclasses
+import functools
 import io
-import json
 import os
 import re
 import time
@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfvit.data.datasets import array_records
 from tfvit.data.datasets import prepared
 from tfvit.data.preparation import index as index_lib
+from tfvit.data.preparation import reading
 from tfvit.storage import errors
 from tfvit.storage import files as files_lib
 from tfvit.storage import paths
@@ -23,6 +24,8 @@ from tfvit.storage import paths
 _PER_SHARD, _MOST_SHARDS = 1_000, 256
 _AHEAD = 4  # Images of each thread that are under way.
 _SPEAK = 10.0  # Seconds.
+# Which examples are in which file; files of another one are not to be mixed.
+LAYOUT = 2
 _OWN = ("image", "name")
 
 
@@ -61,6 +64,7 @@ def write(plan: Plan, split: str, source) -> dict:
     done = index_lib.index_path(plan.out, split)
     total = source.num_examples
     count = plan.num_shards or min(max(total // _PER_SHARD, 1), _MOST_SHARDS)
+    count = min(count, total)  # None without an image.
     names = [index_lib.shard_name(split, i, count, plan.kind)
              for i in range(count)]
     others = files_lib.named(plan.out, rf"{re.escape(split)}-\d+-of-\d+\.("
@@ -78,12 +82,11 @@ def write(plan: Plan, split: str, source) -> dict:
         path = os.path.join(plan.out, name)
         part = path + ".json"
         if not (name in others and tf.io.gfile.exists(part)):
-            records = source.examples(seed=0, shard_index=i, num_shards=count)
-            _write_shard(plan, path, records, progress)
+            _write_shard(plan, path, reading.records(source, i, count),
+                         progress)
         else:
             progress.skip(source.shard_size(i, count))
-        with tf.io.gfile.GFile(part) as f:
-            parts.append(json.load(f))
+        parts.append(index_lib.read_json(part))
     found = _index(plan, split, names, parts, source)
     index_lib.write_json(done, found)
     for name in names:
@@ -92,23 +95,29 @@ def write(plan: Plan, split: str, source) -> dict:
 
 
 def _write_shard(plan, path, records, progress):
-    """Writes a file of records, and {path}.json about it before."""
+    """Writes a file of reading.records, and {path}.json about it before."""
     partial = path + ".unfinished"
     rows = {"lengths": [], "labels": [], "photos": [], "left_out": []}
-    writer = (array_records.writer(partial) if plan.kind == "array_record" else
-              tf.io.TFRecordWriter(partial))
+    writing = functools.partial(
+        errors.writing, partial, "Mend that, and give the same command again: "
+        "it goes on where it was.")
+    with writing():
+        writer = (array_records.Writer if plan.kind == "array_record" else
+                  tf.io.TFRecordWriter)(partial)
     for name, record, photo in _made(plan, records, progress):
         if isinstance(photo, str):
-            rows["left_out"].append([name, photo])
+            rows["left_out"].append([name, " ".join(photo.split())])
             continue
         contents = _example(record, photo)
-        writer.write(contents)
+        with writing():
+            writer.write(contents)
         rows["lengths"].append(len(contents))
         rows["photos"].append([*photo.before, *photo.after, photo.bytes_before,
                                len(photo.contents), int(photo.copied)])
         if np.ndim(record["label"]) == 0 and record["label"].dtype != object:
             rows["labels"].append(int(record["label"]))
-    writer.close()
+    with writing():
+        writer.close()
     rows["bytes"] = tf.io.gfile.stat(partial).length
     rows["sha256"] = index_lib.sha256(partial)
     index_lib.write_json(path + ".json", rows)
@@ -118,9 +127,9 @@ def _write_shard(plan, path, records, progress):
 def _made(plan, records, progress) -> Iterator:
     """(name, record, its Photo or why there is none) of all, in order."""
 
-    def one(record):
+    def one(record, reason):
         try:
-            return plan.make(record["image"])
+            return reason or plan.make(record["image"])
         except tf.errors.OpError as error:
             return errors.reason(error)
 
@@ -133,8 +142,8 @@ def _made(plan, records, progress) -> Iterator:
             progress.add()
             return paths.shown(record["name"]), record, photo
 
-        for record in records.as_numpy_iterator():
-            waiting.append((record, pool.submit(one, record)))
+        for record, reason in records:
+            waiting.append((record, pool.submit(one, record, reason)))
             if len(waiting) >= _AHEAD * plan.threads:
                 yield first()
         while waiting:
@@ -172,8 +181,9 @@ def _index(plan, split, names, parts, source) -> dict:
     """Writes the table and left_out.txt, and returns what the index says."""
     lengths = [len(part["lengths"]) for part in parts]
     if not sum(lengths):
+        name, reason = parts[0]["left_out"][0]
         raise ValueError(f"None of the {source.num_examples} images of {split} "
-                         f"can be decoded, such as {parts[0]['left_out'][0]}.")
+                         f"can be read and decoded, such as {name}: {reason}")
     table = {"lengths": np.concatenate(
         [np.array(part["lengths"], np.int64) for part in parts])}
     labels = [label for part in parts for label in part["labels"]]
