@@ -221,7 +221,7 @@ def load(name, *, checkpoint="last", labels=None, precision=None, bindings=(),
     return model
 
 
-@words.of_python()
+@words.of_python(model="name")
 def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
           **settings):
     """Builds the Keras model of a file in gin/models.

@@ -30,8 +30,10 @@ _KINDS = {str: ((str, os.PathLike), "a text"),
           float: (numbers.Real, "a number"), bool: (bool, "True or False")}
 
 
-def arguments(text: str) -> str:
+def arguments(text: str, **others: str) -> str:
     """Returns a command's text with arguments in place of flags.
+
+    `others` are flags of other names than their arguments.
 
     --from=none becomes weights='none', --lr=0.1 lr=0.1, and DATA=x data='x'.
     """
@@ -39,7 +41,7 @@ def arguments(text: str) -> str:
         if found["command"]:
             return found["command"]
         flag, value = found["name"], found["value"]
-        name = _ARGUMENTS.get(flag, flag)
+        name = {**_ARGUMENTS, **others}.get(flag, flag)
         if value is None:
             return _SWITCHES.get(flag, name)
         if not _LITERAL.fullmatch(value):
@@ -50,16 +52,16 @@ def arguments(text: str) -> str:
 
 
 @contextlib.contextmanager
-def of_python() -> Iterator[None]:
+def of_python(**others: str) -> Iterator[None]:
     """Makes what goes wrong inside speak of arguments, in one sentence.
 
     The kind of error stays; what Gin and Keras add to its message goes, and
-    TensorFlow's become OSErrors and MemoryErrors.
+    TensorFlow's become OSErrors and MemoryErrors. `others`: see arguments.
     """
     try:
         yield
     except (ValueError, OSError, TypeError, MemoryError) as error:
-        said = arguments(error_words.plain(str(error)))
+        said = arguments(error_words.plain(str(error)), **others)
         # Gin's errors are of classes that Gin makes.
         kind = next(kind for kind in type(error).__mro__
                     if getattr(builtins, kind.__name__, None) is kind)
