@@ -3,6 +3,7 @@
 from concurrent import futures
 import contextlib
 import os
+import shutil
 
 import tensorflow as tf
 
@@ -87,7 +88,9 @@ def _writing(prefix):
 def _linked(there, here):
     """Gives a checkpoint a second name, without a copy; False if it cannot.
 
-    Buckets and some file systems have no links.
+    Buckets and some file systems have no links. Of the index, a few kB, it makes
+    a copy: TensorFlow writes that in place where a checkpoint of this name is
+    written again, and so into all its links.
     """
     if "://" in there or "://" in here:
         return False
@@ -98,7 +101,8 @@ def _linked(there, here):
         for link, suffix in zip(links, suffixes):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(link)
-            os.link(there + suffix, link)
+            make = shutil.copyfile if suffix == ".index" else os.link
+            make(there + suffix, link)
     except OSError:
         # A write says what is wrong, if it is more than that.
         for link in links:
