@@ -22,6 +22,7 @@ from tfvit.data.images import ops as ops_lib
 _CROP = "decode_and_inception_crop"
 _BASES = 20  # Photos that are drawn; the others are these, moved and mirrored.
 PREPARED = 512  # Short side of prepared files in pixels; their quality is 95.
+_LEAST = 1e-6  # Seconds: nothing is free, where the clock shows nothing.
 
 
 def report(source, ops: Sequence[Callable], *, batch_size: int, count: int,
@@ -207,4 +208,5 @@ def _measured(datasets, count, rounds):
             spent[name].append((whole - start) / count * all_ / max(
                 all_ - one, 1))
     # The first time threads start and graphs are optimized.
-    return {name: float(np.median(times[1:])) for name, times in spent.items()}
+    return {name: max(float(np.median(times[1:])), _LEAST)
+            for name, times in spent.items()}
