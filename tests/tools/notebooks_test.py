@@ -29,7 +29,8 @@ SHORT = {  # What is shorter in this test.
                  ("fresh, 20,", "fresh, 2,"),
                  ("vit.vit.depth = 4", "vit.vit.depth = 1")],
     "augreg": [("range(40)", "range(10)"), ("_steps = 12", "_steps = 4"),
-               ("eval_every = 12", "eval_every = 4")],
+               ("eval_every = 12", "eval_every = 4"),
+               ('weights=path, model="ti16"', 'weights="none", model="tiny"')],
     "lit": [('total_steps = 800"', 'total_steps = 20", '
              '"schedules.cosine.warmup_steps = 5", '
              '"experiment.Experiment.log_every = 10"'),
