@@ -110,12 +110,12 @@ def compare(folder, *, name, image_size, epochs, pretrained=False, freeze=False)
 
 
 def main(words):
+    rows = compare(words[0], name=_MODEL.value, image_size=_IMAGE_SIZE.value,
+                   epochs=max(round(_EPOCHS.value), 1),
+                   pretrained=_PRETRAINED.value, freeze=_FREEZE.value)
     logging.info("%-12s %11s %9s %8s %9s", "", "parameters", "accuracy",
                  "seconds", "reloaded")
-    for row in compare(words[0], name=_MODEL.value,
-                       image_size=_IMAGE_SIZE.value,
-                       epochs=max(round(_EPOCHS.value), 1),
-                       pretrained=_PRETRAINED.value, freeze=_FREEZE.value):
+    for row in rows:
         logging.info("%(model)-12s %(parameters)11s %(accuracy)9.3f "
                      "%(seconds)8.1f %(reloaded)9.1g", row)
 

@@ -121,7 +121,8 @@ def test_what_cannot_be_read_is_named(loaded, pixels, tmp_path):
         loaded[0].predict(pixels.astype(np.float32))
     with pytest.raises(ValueError, match="no images"):
         loaded[0].predict([])
-    for top_k in (0, -1, None, 1.5):
+    assert len(loaded[0].predict(pixels, top_k=None)[0]) == 3
+    for top_k in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match=f"top_k={top_k} must be"):
             loaded[0].predict(pixels, top_k=top_k)
     with pytest.raises(ValueError, match="tiny knows no texts"):
@@ -136,6 +137,9 @@ def test_what_cannot_be_read_is_named(loaded, pixels, tmp_path):
      "there is one in imagenet21k"),
     (lambda: tfvit.build("tiny", num_classes=2, image_size=16.5),
      "vit.image_size=16.5 must be a whole number .* a pair of them.$"),
+    *((lambda wrong=wrong: tfvit.build("tiny", num_classes=wrong),
+       "num_classes=.* must be a whole number of at least 1")
+      for wrong in (0, -1, 2.5, "x", True)),
     (lambda: tfvit.build("tiny", num_classes=2, weights="augreg"),
      "weights='augreg' has no tiny; there are no published weights"),
     (lambda: tfvit.load("nowhere"), "There is no file nowhere"),

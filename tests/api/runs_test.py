@@ -74,12 +74,15 @@ def test_evaluate_gives_what_training_measured(trained):
     assert values["accuracy"] == run.metrics["val/accuracy"]
     np.testing.assert_allclose(values["loss"], run.metrics["val/loss"],
                                rtol=1e-5)
+    assert run.evaluate(only="val") == {"val": values}
+    with pytest.raises(ValueError, match="'x'.* names no evaluator .* has val"):
+        run.evaluate(only=["x"])
 
 
 def test_a_run_is_a_model(trained, flowers, tmp_path):
     _, run, _ = trained
     model = run.model("best")
-    assert model.class_names == ["rose", "tulip"]
+    assert model.class_names == run.class_names == ["rose", "tulip"]
     (answer,) = model.predict(flowers / "rose" / "0.png")
     assert {name for name, _ in answer} == {"rose", "tulip"}
     np.testing.assert_allclose(sum(score for _, score in answer), 1, rtol=1e-5)

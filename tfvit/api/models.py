@@ -86,7 +86,7 @@ class Model:
 
     @words.of_python()
     def predict(self, images, top_k=5):
-        """[[(class name, score), ...], ...]: the best of each image first.
+        """[[(class name, score), ...], ...]: each image's best (None: all).
 
         Scores are probabilities, of a softmax or, where the model was trained
         so, of a sigmoid for each class.
@@ -94,9 +94,7 @@ class Model:
         Raises:
           ValueError: the model has no classes (see zeroshot).
         """
-        if not isinstance(top_k, (int, np.integer)) or top_k < 1:
-            raise ValueError(f"top_k={top_k!r} must be a whole number of at "
-                             "least 1.")
+        top_k = words.count("top_k", top_k) or len(self.class_names)
         found = self._map(self._signature("serving_default"), images)
         return [[(name.decode(), float(score)) for name, score in
                  zip(names[:top_k], scores[:top_k])]
@@ -247,12 +245,13 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
       ValueError, OSError: there is no such model, or the weights cannot be
         loaded; says why, and the way out.
     """
+    num_classes = words.count("num_classes", num_classes)
     stem = start.stem_of(words.path("name", name), "--name")
     # Before the model, which takes memory, is made.
     path = weights and published(stem, words.path("weights", weights))
     with config.isolated():
         config.parse([f"{_FOLDER}/{stem}.gin"],
-                     [f"NUM_CLASSES = {_number(num_classes)!r}",
+                     [f"NUM_CLASSES = {num_classes}",
                       f"IMAGE_SIZE = {_number(image_size)!r}"])
         try:
             model = config.bound("experiment.Experiment.model"

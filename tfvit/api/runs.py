@@ -13,6 +13,7 @@ from tfvit import experiment
 from tfvit import trainer
 from tfvit.api import models
 from tfvit.api import words
+from tfvit.data import class_names
 from tfvit.data.images import decoding
 from tfvit.engine import build
 from tfvit.engine import checkpoint as checkpoint_lib
@@ -123,7 +124,7 @@ class Run:
     Attributes:
       workdir: the directory.
       config: the gin config, as text.
-      class_names: of its data.
+      class_names: of its data; [] where it has none, or has not begun.
     """
 
     @words.of_python()
@@ -143,6 +144,9 @@ class Run:
         with config.isolated(self._own):
             self._exp, self.config = experiment.of_run(self.workdir,
                                                        trust=trust)
+        labels = os.path.join(self.workdir, "labels.txt")
+        self.class_names = (class_names.read(labels) if
+                            os.path.exists(labels) else [])
 
     def __repr__(self):
         return f"<tfvit.Run {self.workdir}>"
@@ -180,6 +184,10 @@ class Run:
           checkpoint: "last", "best" or a step.
           only: names of evaluators; None for all.
         """
+        only = None if only is None else words.texts("only", only, 1)
+        if strange := sorted(set(only or ()) - {*self._exp.evaluators}):
+            raise ValueError(f"only={strange} names no evaluator of the run, "
+                             f"which has {', '.join(self._exp.evaluators)}.")
         with config.isolated(self._own):
             run = build.build(self._exp, training=False)
             checkpoint_lib.restore_for_inference(self.workdir, run.weights,

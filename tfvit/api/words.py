@@ -104,6 +104,21 @@ def texts(name: str, values: typing.Any, least: int = 0) -> list[str]:
     return [os.fspath(value) for value in values]
 
 
+def count(name: str, value: typing.Any) -> int | None:
+    """Returns a whole number of at least 1, or None.
+
+    Raises:
+      ValueError: `value`, the argument `name`, is something else.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Integral) or value < 1 or (
+            isinstance(value, bool)):
+        raise ValueError(f"{name}={value!r} must be a whole number of at least "
+                         "1.")
+    return int(value)
+
+
 def checked(cls: type, values: dict) -> dict:
     """Returns arguments as the annotations of a dataclass have them.
 
