@@ -168,21 +168,3 @@ def test_a_kill_at_any_moment_loses_neither(state, tmp_path, monkeypatch):
         moment += 1
     # Write, a link, a copy, 2 replaced; the old ones: 2 and 2 files.
     assert moment > 8 and step == 6
-
-
-def test_a_step_that_is_saved_again_leaves_the_best_as_it_was(state, tmp_path):
-    """As a run does that has ended, and has something more to do at its end."""
-    checkpoints = checkpoint.Checkpoints(tmp_path, state, keep=1)
-    checkpoints.save_best()
-    checkpoints.save()
-    checkpoints.wait()
-    state.params["a"].assign([7.0])
-    checkpoints.memory.data["more"] = "than before, and so longer on disk"
-    checkpoints.save()
-    checkpoints.wait()
-    for which, value in (("best", 1.0), ("last", 7.0)):
-        state.params["a"].assign([0.0])
-        assert checkpoint.restore_for_inference(
-            tmp_path, state.params, which) == 3
-        assert state.params["a"].numpy() == [value]
-    assert not list((tmp_path / "checkpoints").glob("*_temp*"))

@@ -43,12 +43,10 @@ class Saver:
         def write():
             first, *others = prefixes
             with _writing(first):
-                _part(first)
                 self._copy.write(first)
             for prefix in others:
                 with _writing(prefix):
                     if not _linked(first, prefix):
-                        _part(prefix)
                         self._copy.write(prefix)
             with _writing(prefixes[-1]):
                 tidy()
@@ -85,20 +83,6 @@ def _writing(prefix):
     return errors.writing(
         f"the checkpoint {prefix}", "With that mended, the same command "
         "continues the run from the checkpoint before.")
-
-
-def _part(prefix):
-    """Takes a checkpoint that is there, and is written again, off its links.
-
-    TensorFlow puts new data beside the old, but writes the index in place: that
-    of the best checkpoint, too, which has the old data.
-    """
-    index = f"{prefix}.index"
-    if "://" in prefix or not os.path.exists(index) or (
-            os.stat(index).st_nlink == 1):
-        return
-    shutil.copyfile(index, f"{prefix}_temp.index")
-    os.replace(f"{prefix}_temp.index", index)
 
 
 def _linked(there, here):
