@@ -16,7 +16,7 @@ OPS = [functools.partial(ops.decode_and_inception_crop, size=16), ops.flip_lr,
 
 @pytest.fixture(scope="module")
 def report():
-    source = input_speed.photos(120, 90, 4)
+    source = input_speed.photos(640, 480, 4)  # What is more than noise.
     return input_speed.report(source, OPS, batch_size=8, count=16, rounds=1,
                               rate=1e5)
 
