@@ -22,7 +22,8 @@ SHORT = ["experiment.Experiment.total_steps = 12",
          "schedules.cosine.warmup_steps = 2"]
 ELSEWHERE = re.compile(
     r"b16|B_?16|b32|lit|LiT|imagenet|coco|cifar|AUGREG|gs://|\b(serve|demo|"
-    r"decode_worker)\b|bench|seed0|_parquet|_disk|photos-{|"
+    r"decode_worker|reproduce)\b|bench|seed0|_parquet|_disk|photos-{|hf:|"
+    r"end_to_end|"
     r"beside_keras|grid=|augreg --where|records|sweep_lr|gin/folder.gin|aug_light1")
 BEFORE = [["train", "--gin_file=gin/digits.gin"]]  # What they start from.
 
