@@ -34,7 +34,7 @@ _IMAGES = flags.DEFINE_integer(
     "images", None, "Evaluate on so many images of each split (default: all).",
     lower_bound=1)
 _OUT = flags.DEFINE_string(
-    "out", "runs/reproduce", "Folder for the tables and the runs.")
+    "out", None, "Folder for the tables and the runs. Default: runs/reproduce.")
 _LIST = flags.DEFINE_bool("list", False, "Only list the rows.")
 _COST = flags.DEFINE_bool(
     "cost", False, "Only estimate the hours, on several devices.")
@@ -81,7 +81,7 @@ def main(words):
 def _measure(rows, chosen):
     from tfvit.reproduction import run  # Takes seconds.
     files, bindings = launch.overrides()
-    out = os.path.expanduser(_OUT.value)
+    out = os.path.expanduser(_OUT.value or "runs/reproduce")
     data_dir = _DATA_DIR.value and os.path.abspath(
         os.path.expanduser(_DATA_DIR.value))
     found = run.go(rows, chosen, out, {

@@ -15,9 +15,11 @@ from absl import logging
 
 from tfvit import launch
 
-_MODEL = flags.DEFINE_string("model", "Ti_16", "Ours: tfvit.list_models().")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 96, "Pixels.")
-_EPOCHS = flags.DEFINE_float("epochs", 5, "How often each image is seen.")
+_MODEL = flags.DEFINE_string("model", None, "Ours, of tfvit.list_models(). "
+                             "Default: Ti_16.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Pixels. Default: 96.")
+_EPOCHS = flags.DEFINE_float("epochs", None, "How often each image is seen. "
+                             "Default: 5.")
 _PRETRAINED = flags.DEFINE_bool(
     "pretrained", False, "Start from AugReg's weights, and MobileNet from "
     "Keras' of ImageNet: downloads.")
@@ -110,8 +112,9 @@ def compare(folder, *, name, image_size, epochs, pretrained=False, freeze=False)
 
 
 def main(words):
-    rows = compare(words[0], name=_MODEL.value, image_size=_IMAGE_SIZE.value,
-                   epochs=max(round(_EPOCHS.value), 1),
+    rows = compare(words[0], name=_MODEL.value or "Ti_16",
+                   image_size=_IMAGE_SIZE.value or 96,
+                   epochs=max(round(_EPOCHS.value or 5), 1),
                    pretrained=_PRETRAINED.value, freeze=_FREEZE.value)
     logging.info("%-12s %11s %9s %8s %9s", "", "parameters", "accuracy",
                  "seconds", "reloaded")

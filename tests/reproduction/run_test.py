@@ -226,7 +226,7 @@ def test_a_row_that_fails_ends_no_other(go, tmp_path, monkeypatch):
         tmp_path / "out")] == [("failed", "Too small.")] * 2
 
 
-def test_a_checkpoint_needs_data_and_a_split_that_there_is():
+def test_a_checkpoint_needs_data_and_a_split_that_there_is(cached):
     with pytest.raises(ValueError, match="say what to evaluate on"):
         published_run.of("sam/ViT-B_16")
     with pytest.raises(ValueError, match="--split=tset is no evaluator"):
