@@ -6,14 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 from scipy import stats
 import tensorflow as tf
 
+from tests import local_server
 from tests.data.datasets import fake_tfds
 from tfvit import config
 from tfvit.inference import published_run
@@ -63,15 +62,10 @@ def server(tmp_path_factory):
         if variable.name.startswith("head/bias"):
             variable.assign(np.eye(10)[FAVOURITE].astype(np.float32))
     load.to_npz(model, str(folder / "vit_models/sam/ViT-B_16.npz"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.folder = folder
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=[0.01])
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with local_server.answering(Handler) as server:
+        server.folder = folder
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -246,8 +240,8 @@ def test_killed_and_resumed(cached, server, data, tmp_path):
                "--only=right,other,no_file"]
     process = subprocess.Popen(command, cwd=config.ROOT)
     while not (out / "reproduce.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
+        with pytest.raises(subprocess.TimeoutExpired):  # It goes on.
+            process.wait(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     first = lines(out)[0]

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from tests import local_server
 from tfvit.weights import cache
 from tfvit.weights import fetch
 from tfvit.weights import transfer
@@ -93,19 +94,13 @@ def kind(request):
 def server(monkeypatch, tmp_path, pauses):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.kind, server.data, server.by_path = "strong", OLD, {}
-    server.date, server.break_off = 1_000_000_000, False
-    server.requests, server.answers = [], []
-    server.host = f"127.0.0.1:{server.server_port}"
-    server.url = f"http://{server.host}/a/w.npz"
-    # A thread that answers and ends needs no sleep of the patched kind.
-    thread = threading.Thread(target=server.serve_forever, args=[0.01])
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with local_server.answering(Handler) as server:
+        server.kind, server.data, server.by_path = "strong", OLD, {}
+        server.date, server.break_off = 1_000_000_000, False
+        server.requests, server.answers = [], []
+        server.host = f"127.0.0.1:{server.server_port}"
+        server.url = f"http://{server.host}/a/w.npz"
+        yield server
 
 
 def read(url):

@@ -4,13 +4,13 @@ import base64
 import hashlib
 import http.server
 import os
-import threading
 import urllib.error
 import urllib.request
 
 import pytest
 import tensorflow as tf
 
+from tests import local_server
 from tests.weights import augreg_test
 from tfvit.weights import fetch
 from tfvit.weights import load
@@ -58,15 +58,10 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setattr(transfer, "_PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.files, server.corrupt = [], {}, set()
-    server.url = f"http://127.0.0.1:{server.server_port}/folder"
-    thread = threading.Thread(target=server.serve_forever, args=[0.01])
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with local_server.answering(Handler) as server:
+        server.requests, server.files, server.corrupt = [], {}, set()
+        server.url = f"http://127.0.0.1:{server.server_port}/folder"
+        yield server
 
 
 def content(path):

@@ -3,10 +3,10 @@
 import hashlib
 import http.server
 import os
-import threading
 
 import pytest
 
+from tests import local_server
 from tfvit.weights import hub
 from tfvit.weights import load
 from tfvit.weights import transfer
@@ -84,19 +84,14 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TFVIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.small, server.hash = [], SMALL, None
-    server.broken = False
-    port = server.server_address[1]
-    # Another host, as far as anybody can tell.
-    server.other = f"http://localhost:{port}"
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}/")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with local_server.answering(Handler) as server:
+        server.asked, server.small, server.hash = [], SMALL, None
+        server.broken = False
+        port = server.server_address[1]
+        # Another host, as far as anybody can tell.
+        server.other = f"http://localhost:{port}"
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}/")
+        yield server
 
 
 def read(path):

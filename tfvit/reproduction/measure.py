@@ -106,7 +106,7 @@ def _serve(connection, row, options):
 
 
 def _leave_with(parent):
-    """Ends this process when its parent is gone."""
+    """Ends this process when its parent is gone, which nothing tells it."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -145,6 +145,7 @@ def _safe(path):
     def read(name):
         try:
             return file.get_tensor(name)
+        # As above.
         except Exception as error:  # pylint: disable=broad-except
             raise _broken(path, f"{name}: {error}") from error
 

@@ -2,12 +2,12 @@
 
 import errno
 import http.server
-import threading
 import time
 
 import pytest
 import tensorflow as tf
 
+from tests import local_server
 from tfvit.data.datasets import captions
 from tfvit.data.datasets import downloads
 from tfvit.data.datasets import sources
@@ -46,11 +46,8 @@ def web():
         def log_message(self, *args):
             del args
 
-    server = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://localhost:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    with local_server.answering(Handler, "localhost") as server:
+        yield f"http://localhost:{server.server_port}", asked
 
 
 @pytest.fixture(autouse=True)
