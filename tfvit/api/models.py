@@ -246,7 +246,7 @@ def build(name, *, num_classes, image_size=224, weights=None, reset_head=True,
         loaded; says why, and the way out.
     """
     num_classes = words.count("num_classes", num_classes)
-    stem = start.stem_of(words.path("name", name), "--name")
+    stem = start.stem_of(words.path("name", name))
     # Before the model, which takes memory, is made.
     path = weights and published(stem, words.path("weights", weights))
     with config.isolated():

@@ -85,12 +85,8 @@ def choose(model=None, weights=None, *, fetches=True):
     return _from_file(_full(weights), stem, fetches)
 
 
-def stem_of(name, knob="--model"):
+def stem_of(name):
     """The file of gin/models that a name means, without .gin.
-
-    Args:
-      name: such as "b16", "B/16" or a published checkpoint's.
-      knob: what gave the name, for what is said.
 
     Raises:
       ValueError: there is none; says which were meant.
@@ -104,7 +100,7 @@ def stem_of(name, knob="--model"):
         close = difflib.get_close_matches(name.lower(), near, 3, 0.5)
         hint = (f" Did you mean {', '.join(near[c] for c in close)}?"
                 if close else "")
-        raise ValueError(f"{knob}={name} is no model.{hint} There are "
+        raise ValueError(f"--model={name} is no model.{hint} There are "
                          f"{', '.join(known)}, and the names of published "
                          "checkpoints.")
     return stem
