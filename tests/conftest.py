@@ -1,5 +1,6 @@
 """Two logical CPUs for all tests, so that replicas can be tested anywhere."""
 
+import logging
 import os
 import pathlib
 
@@ -28,6 +29,21 @@ flags.FlagValues.__setitem__ = _define_again
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+_LEVELS = {name: logging.getLogger(name).level
+           for name in (None, "absl", "tensorflow")}
+
+
+@pytest.fixture(autouse=True)
+def log_levels():
+    """Begins each test with the levels of a new process.
+
+    Commands, run here within the tests' process, set them, as does a test's
+    logging.set_verbosity: what caplog sees would depend on the tests before.
+    """
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(autouse=True)
