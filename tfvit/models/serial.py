@@ -5,6 +5,7 @@ import functools
 import inspect
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 PACKAGE = "tfvit"  # Registered names are tfvit>Dense, ...
@@ -39,6 +40,10 @@ def layer(cls):
                    for name, value in vars(self)["_made_with"].items()}}
 
     cls.__init__, cls.get_config = __init__, get_config
+    if "call" in vars(cls):
+        # As storage.unconverted, with the arguments that Keras looks for.
+        cls.call = tf.__internal__.decorator.make_decorator(
+            cls.call, tf.autograph.experimental.do_not_convert(cls.call))
     # What is loaded is built when its model calls it: else Keras would build it
     # twice, and first outside of the scopes that name its variables.
     cls.get_build_config = lambda self: None

@@ -13,6 +13,8 @@ from typing import Callable, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvit.storage import unconverted
+
 
 class Optimizer(NamedTuple):
     """What the train step needs to know.
@@ -250,7 +252,8 @@ def _bind(name, schedule, lr, total_steps):
             not 0 <= lr < math.inf):
         raise ValueError(f"optim.{name}.lr={lr!r} must be a number of at least "
                          "0, and finite.")
-    return functools.partial(schedule, base=lr, total_steps=total_steps)
+    return functools.partial(unconverted.unconverted(schedule), base=lr,
+                             total_steps=total_steps)
 
 
 def clip_by_global_norm(gradients, norm, max_norm):

@@ -221,6 +221,7 @@ def _few(names, most=20):
     return ", ".join(map(repr, names))
 
 
+@tf.autograph.experimental.do_not_convert
 def permuted(places, seeds, size) -> tf.Tensor:
     """Where one permutation of 0 ... size - 1 per seed takes some places.
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfvit.data.images import batchwise
 from tfvit.data.images import ops as ops_lib
 from tfvit.storage import errors
+from tfvit.storage import unconverted
 
 
 def labels(record, seed):
@@ -172,10 +173,8 @@ def zeros(spec):
 def apply(ops: Sequence[Callable], image, seed) -> tf.Tensor:
     """Applies ops in order, each random one with a seed of its own."""
     for position, op in enumerate(ops):
-        if is_random(op):
-            image = op(image, fold_in(seed, position))
-        else:
-            image = op(image)
+        seeds = [fold_in(seed, position)] if is_random(op) else []
+        image = unconverted.unconverted(op)(image, *seeds)
     return image
 
 
