@@ -54,6 +54,7 @@ def test_a_measurement_has_a_verdict(changes, share, count, images, verdict):
 def test_captions_are_counted_and_images_compared(examples, verdict, why):
     found = row(task="retrieval")
     for count in 5003, examples:
-        assert verdicts.of(found, 0.801, count, None, examples) == (verdict, why)
+        assert verdicts.of(found, 0.801, count, None, examples) == (
+            verdict, why)
     assert verdicts.of(found, 0.9, 200, 40, 40)[1] == (
         "Searched among 40 images instead of 1,000: that is easier.")
