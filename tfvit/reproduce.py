@@ -31,8 +31,8 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Where TFDS's datasets lie (default: "
     "~/tensorflow_datasets).")
 _IMAGES = flags.DEFINE_integer(
-    "images", None, "Evaluate on so many images of each split (default: all).",
-    lower_bound=1)
+    "images", None, "Evaluate rows of weights on so many images of each split, "
+    "or on all of a smaller one (default: all).", lower_bound=1)
 _OUT = flags.DEFINE_string(
     "out", None, "Folder for the tables and the runs. Default: runs/reproduce.")
 _LIST = flags.DEFINE_bool("list", False, "Only list the rows.")
@@ -79,11 +79,12 @@ def main(words):
 
 
 def _measure(rows, chosen):
+    out, data_dir = _folders()
+    if _IMAGES.value and all(row.task == ledger.TRAINING for row in chosen):
+        raise ValueError("--images is of rows of weights: those of --train are "
+                         "evaluated on their whole split. Leave it out.")
     from tfvit.reproduction import run  # Takes seconds.
     files, bindings = launch.overrides()
-    out = os.path.expanduser(_OUT.value or "runs/reproduce")
-    data_dir = _DATA_DIR.value and os.path.abspath(
-        os.path.expanduser(_DATA_DIR.value))
     found = run.go(rows, chosen, out, {
         "data_dir": data_dir, "images": _IMAGES.value, "files": files,
         "bindings": bindings})
@@ -94,6 +95,21 @@ def _measure(rows, chosen):
                       "The same command tries them again.", failures,
                       len(chosen))
         sys.exit(1)
+
+
+def _folders():
+    """(out, data_dir or None) of the flags."""
+    out = os.path.expanduser(_OUT.value or "runs/reproduce")
+    if "://" in out:
+        raise ValueError(f"--out={out} must be a folder of this machine: copy "
+                         "it afterwards.")
+    data_dir = os.path.expanduser(_DATA_DIR.value or "")
+    if os.path.exists(data_dir) and not os.path.isdir(data_dir):
+        raise ValueError(f"--data_dir={data_dir} is a file: name the folder "
+                         "that TFDS's datasets lie in.")
+    if data_dir and "://" not in data_dir:  # Else in a bucket.
+        data_dir = os.path.abspath(data_dir)
+    return out, data_dir or None
 
 
 if __name__ == "__main__":

@@ -210,3 +210,22 @@ def test_the_list_needs_no_tensorflow():
             "assert cost.ledger.rows(); sys.exit('tensorflow' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=config.ROOT,
                           check=False).returncode == 0
+
+
+def test_hours_say_what_they_leave_out(monkeypatch):
+    monkeypatch.setattr(cost, "devices", lambda: {"toy": 1e12})
+    by_id = {row.id: row for row in ROWS}
+
+    def table(*names):
+        return list(cost.table([by_id[name] for name in names]))
+
+    one = table("vit-b16")
+    # Twice 55.54 GMACs, as timm counts them, of each image.
+    hours = 2 * 55.54e9 * 50_000 / 1e12 / 3600
+    for line in one[1:3]:
+        assert float(line.split()[-1]) == pytest.approx(hours, rel=.01)
+    assert len(set(map(len, one[:3]))) == 1 and one[2].startswith("all of them")
+    assert "LiT" not in one[-1]
+    two = table("vit-b16", "train-digits", "lit-l16l-v2")
+    assert "not known" in two[2] and two[4].startswith("all but 1  ")
+    assert two[-1] == "Of LiT the images alone; its texts come on top."

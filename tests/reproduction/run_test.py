@@ -196,11 +196,13 @@ def check_pages(out, rows):
 
 def test_what_a_killed_process_left_of_a_line_is_no_record(tmp_path):
     path = str(tmp_path / "reproduce.jsonl")
-    records.append(path, {"id": "a", "n": 1})
+    record = {"id": "a", "metric": "accuracy", "expected": 0.5,
+              "tolerance": 0.1, "verdict": "failed", "command": "tfvit"}
+    records.append(path, record)
     with open(path, "a", encoding="utf-8") as f:
         f.write('{"id": "b", "n"')
-    assert records.read(path) == {"a": {"id": "a", "n": 1}}
-    records.append(path, {"id": "c"})
+    assert records.read(path) == {"a": record}
+    records.append(path, {**record, "id": "c"})
     assert list(records.read(path)) == ["a", "c"]
     with open(path, "a", encoding="utf-8") as f:
         f.write("nonsense\n")

@@ -38,10 +38,23 @@ DOUBT = {"caveat": "Who knows.", "slack": 0.01}
     ({}, 0.75, 20, 20, "agrees so far"),
     ({}, 0.6, 100, 100, "differs"),
     ({"task": "retrieval"}, 0.8, 20, 20, "not comparable"),
-    ({"task": "retrieval"}, 0.801, 5003, None, "reproduced"),
 ])
 def test_a_measurement_has_a_verdict(changes, share, count, images, verdict):
     found, why = verdicts.of(row(**changes), share, count, images)
     assert found == verdict
     assert bool(why) == (verdict in ("not comparable", "agrees so far") or
                          verdict == "differs" and changes == DOUBT)
+
+
+@pytest.mark.parametrize("examples, verdict, why", [
+    (1000, "reproduced", ""),
+    # A recall of fewer images is another number, whichever way one searches.
+    (40, "not comparable",
+     "The split has 40 examples, that of the number 1,000.")])
+def test_captions_are_counted_and_images_compared(examples, verdict, why):
+    found = row(task="retrieval")
+    for count in 5003, examples:
+        assert verdicts.of(found, 0.801, count, None, examples) == (
+            verdict, why)
+    assert verdicts.of(found, 0.9, 200, 40, 40)[1] == (
+        "Searched among 40 images instead of 1,000: that is easier.")

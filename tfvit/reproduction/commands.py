@@ -16,8 +16,8 @@ def overrides(row, *, data_dir=None, images=None, files=(), bindings=()):
     Args:
       row: a ledger.Row.
       data_dir: where TFDS's datasets lie; None for ~/tensorflow_datasets.
-      images: how many of the split to evaluate, from its beginning; None for
-        all of them.
+      images: how many of the split to evaluate, from its beginning, if it has
+        more; None for all of them.
       files, bindings: of the user, which come last.
     """
     found = []
@@ -31,10 +31,23 @@ def overrides(row, *, data_dir=None, images=None, files=(), bindings=()):
         return [row.gin, *files], [*found, *bindings]
     # The papers' numbers are of images as they lie in their files.
     found.append("ops.decode.upright = False")
-    if images is not None:
+    if part := part_of(row, images):
         found.append(f"{row.scope}/sources.tfds.split = "
-                     f"{first(row.split, images)!r}")
+                     f"{first(row.split, part)!r}")
     return [row.gin, *[_CROP] * row.crop, *files], [*found, *bindings]
+
+
+def part_of(row, images):
+    """How many images to evaluate a row on; None for its whole split.
+
+    Args:
+      row: a ledger.Row.
+      images: how many were asked for, or None.
+    """
+    whole = row.task == ledger.TRAINING or (
+        row.examples is not None and images is not None and
+        images >= row.examples)
+    return None if whole else images
 
 
 def first(split, count):

@@ -23,6 +23,7 @@ _PEAKS = {"A100": 156, "H100": 495,  # NVIDIA's data sheets, without sparsity.
 _USED = 0.5  # Of their peak.
 _CPU_USED = 0.8  # tools/docs/speed.md: 75 to 91 % of the measured peak.
 _SIDE = 2048
+_ALL = "all of them"
 
 
 def devices():
@@ -42,7 +43,8 @@ def devices():
 def operations(row, images=None):
     """Floating-point operations of a row; None where it is not known.
 
-    Of a LiT, those of its texts are left out, which are a tenth or so.
+    Of a LiT, those of its texts are left out: a tenth of those of ImageNet's
+    50,000 images, more where there are fewer.
     """
     if row.task == ledger.TRAINING:
         return _of_run(row)
@@ -78,7 +80,7 @@ def _gmacs(stem, size):
 def table(rows, images=None):
     """Lines of a table: hours of each row on each device, and of all."""
     speeds = devices()
-    width = max(len(row.id) for row in rows)
+    width = max(len(_ALL), *(len(row.id) for row in rows))
     yield (f"{'hours':{width}}  {'images':>12}" +
            "".join(f"  {name:>9}" for name in speeds))
     total, unknown = 0.0, 0
@@ -97,12 +99,15 @@ def table(rows, images=None):
         count = ("" if row.task == ledger.TRAINING else
                  f"{min(images or row.examples, row.examples):,}")
         yield f"{row.id:{width}}  {count:>12}" + _hours(work, speeds)
-    yield f"{'all of them':{width}}  {'':>12}" + _hours(total, speeds)
+    label = f"all but {unknown}" if unknown else _ALL
+    yield f"{label:{width}}  {'':>12}" + _hours(total, speeds)
     yield ""
     yield (f"Of one device each, without reading the images: at {_USED:.0%} of "
            "the published peak")
     yield ("of TF32 or bfloat16; of this CPU at "
            f"{_CPU_USED:.0%} of what it does now.")
+    if any(row.checkpoint.startswith("lit/") for row in rows):
+        yield "Of LiT the images alone; its texts come on top."
 
 
 def _hours(work, speeds):

@@ -24,7 +24,9 @@ td.name { min-width: 9.5rem; white-space: nowrap } td code { white-space: normal
 td.text { text-align: left; white-space: normal; min-width: 11rem }
 td.verdict { min-width: 13rem } td.what { min-width: 30rem }
 code { font-size: .8rem } details { margin: .5rem 0 }
-</style>"""
+%s { text-align: left }
+</style>""" % ", ".join(f"th:nth-child({number})" for number, name in
+                        enumerate(_COLUMNS, 1) if name in _TEXTS)
 
 
 def percent(share):

@@ -4,10 +4,10 @@ import json
 import os
 
 from tfvit.reproduction import commands
-from tfvit.reproduction import ledger
 from tfvit.reproduction import verdicts
 
 NAME = "reproduce.jsonl"
+_KEYS = ("id", "metric", "expected", "tolerance", "verdict", "command")
 
 
 def made(row, out, options, *, measured=None, failed=None):
@@ -23,7 +23,8 @@ def made(row, out, options, *, measured=None, failed=None):
     record = {"id": row.id, "task": row.task, "checkpoint": row.checkpoint,
               "metric": row.metric, "expected": row.expected,
               "tolerance": row.tolerance, "source": row.source,
-              "second": row.second, "images": options.get("images"),
+              "second": row.second,
+              "images": commands.part_of(row, options.get("images")),
               "command": commands.text(row, out, **options)}
     if failed:
         return {**record, "verdict": failed.verdict, "why": failed.why}
@@ -31,8 +32,8 @@ def made(row, out, options, *, measured=None, failed=None):
     share = metrics[row.metric]
     count = int(metrics.get(
         "captions" if row.metric.startswith("txt2img") else "examples", 0))
-    images = None if row.task == ledger.TRAINING else options.get("images")
-    verdict, why = verdicts.of(row, share, count, images)
+    verdict, why = verdicts.of(row, share, count, record["images"],
+                               metrics.get("examples"))
     low, high = verdicts.wilson(share, count) if count else (None, None)
     return {**record, "measured": share, "low": low, "high": high,
             "examples": count, "difference": share - row.expected,
@@ -47,22 +48,41 @@ def read(path):
 
     Raises:
       ValueError: a line is no record.
+      OSError: the file cannot be read.
     """
-    found = {}
     if not os.path.exists(path):
-        return found
-    with open(path, encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            if not line.endswith("\n"):
-                continue
-            try:
-                record = json.loads(line)
-                found[record["id"]] = record
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{path}, line {number}, is no record of a row "
-                    f"({error}): delete the line.") from error
+        return {}
+    try:
+        with open(path, "rb") as f:
+            lines = f.readlines()
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error.strerror}. Choose "
+                      "another --out.") from error
+    found = {}
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            record = _checked(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}, is no record of a row ({error}): "
+                "delete the line, or choose another --out.") from error
+        found[record["id"]] = record
     return found
+
+
+def _checked(record):
+    """A record that has what is asked of one; else a ValueError says what not.
+    """
+    if not isinstance(record, dict):
+        raise ValueError("it is no object")
+    for key in _KEYS:
+        if key not in record:
+            raise ValueError(f"it has no {key!r}")
+    if record["verdict"] not in verdicts.ALL:
+        raise ValueError(f"{record['verdict']!r} is no verdict")
+    return record
 
 
 def append(path, record):

@@ -29,7 +29,7 @@ def wilson(share, count):
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def of(row, share, count, images=None):
+def of(row, share, count, images=None, examples=None):
     """(verdict, why) of a measurement.
 
     The images of a whole split are those that were published on: then the
@@ -41,19 +41,22 @@ def of(row, share, count, images=None):
       share: what was measured, in [0, 1].
       count: examples that it is of.
       images: of how many images, where not of all.
+      examples: images that were seen, where they are not what is counted.
     """
     away = abs(share - row.expected)
+    examples = count if examples is None else examples
+    published = f"{row.examples:,}" if row.examples else "all"
     if images is not None and row.task == "retrieval":
         return NOT_COMPARABLE, (f"Searched among {images:,} images instead of "
-                                f"{row.examples or 'all'}: that is easier.")
+                                f"{published}: that is easier.")
     if images is not None:
         low, high = wilson(share, count)
         away = max(low - row.expected, row.expected - high, 0.0)
         if _within(away, row.tolerance):
             return SO_FAR, f"On {images:,} images of the split."
-    elif row.task != "retrieval" and row.examples not in (None, count):
-        return NOT_COMPARABLE, (f"The split has {count:,} examples, that of "
-                                f"the number {row.examples:,}.")
+    elif row.examples not in (None, examples):
+        return NOT_COMPARABLE, (f"The split has {examples:,} examples, that of "
+                                f"the number {published}.")
     elif _within(away, row.tolerance):
         return REPRODUCED, ""
     if row.caveat and _within(away, row.slack):
