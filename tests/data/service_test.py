@@ -96,6 +96,14 @@ def test_who_is_lost_is_named_and_replaced_and_comes_back(
     second.stop(grace=0)
 
 
+def test_a_run_begins_without_a_worker_that_is_down(workers, local, said):
+    places = ["localhost:1", workers[0]]
+    pipeline_test.assert_equal(take(build(service=places, start_step=3), 6),
+                               local[3:9])
+    assert any("answers at localhost:1" in line and "others make" in line
+               for line in said)
+
+
 def test_what_no_machine_can_make_is_the_error_it_is_here(workers, tmp_path):
     source = pipeline_test.files(tmp_path, 6, corrupt=[2])
     dataset = pipeline_test.train(source=source, batch_size=6, ops=OPS,
@@ -115,6 +123,7 @@ def test_skipped_files_weigh_nothing(workers, tmp_path):
 
 @pytest.mark.parametrize("places, why", [
     ("localhost:1", "nothing of this kind answers at localhost:1"),
+    (["localhost:1", "localhost:2"], "answers at localhost:1.* at localhost:2"),
     ("nonsense", "'nonsense' must be HOST:PORT"),
     ("grpc://localhost:5050", "must be HOST:PORT"),
     (["a:1", "a:1"], "names a worker twice"),

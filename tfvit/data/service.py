@@ -27,11 +27,11 @@ _READERS = 16  # Threads that make a worker's calls of Python.
 
 
 def addresses(said: str | Sequence[str], knob: str) -> list[str]:
-    """Makes ["HOST:PORT"] of a knob's value, once all of them answer.
+    """Makes ["HOST:PORT"] of a knob's value, once one of them answers.
 
     Raises:
-      ValueError: one is no such address, does not answer, or is no decode
-        worker of the same version of TensorFlow.
+      ValueError: one is no such address, or no decode worker of the same
+        version of TensorFlow, or none answers.
     """
     found = [said] if isinstance(said, str) else list(said)
     for place in found:
@@ -42,22 +42,29 @@ def addresses(said: str | Sequence[str], knob: str) -> list[str]:
     if len(set(found)) < len(found):
         raise ValueError(f"{knob} = {found} names a worker twice.")
     with futures.ThreadPoolExecutor(max(len(found), 1)) as pool:
-        wrong = [reason for reason in pool.map(_refusal, found) if reason]
-    if wrong:
-        raise ValueError(f"{knob}: {'; '.join(wrong)}. Each must be HOST:PORT "
-                         "of a `tfvit decode_worker` that runs, or take it out.")
+        refusals = [reason for reason in pool.map(_refusal, found) if reason]
+    silent = [r for r in refusals if isinstance(r, ConnectionError)]
+    if len(silent) < len(refusals) or 0 < len(silent) == len(found):
+        raise ValueError(
+            f"{knob}: {'; '.join(map(str, refusals))}. Each must be HOST:PORT "
+            "of a `tfvit decode_worker` that runs, or take it out.")
+    for reason in silent:  # As a worker that is lost later.
+        logging.warning("%s: %s: others make its batches until it does.", knob,
+                        reason)
     return found
 
 
-def _refusal(place: str, timeout: float = _ANSWER) -> str | None:
-    """Why a worker cannot be used, or None."""
+def _refusal(place: str, timeout: float = _ANSWER):
+    """Why a worker cannot be used, a ConnectionError if it is silent, or None.
+    """
     try:
         with grpc.insecure_channel(place, decode_server.CHANNEL) as channel:
             said = json.loads(channel.unary_unary(decode_server.HELLO)(
                 b"", timeout=timeout))
     except (grpc.RpcError, ValueError) as error:
         reason = error.details() if isinstance(error, grpc.RpcError) else error
-        return f"nothing of this kind answers at {place} ({reason})"
+        return ConnectionError(
+            f"nothing of this kind answers at {place} ({reason})")
     wanted = json.loads(decode_server.hello())
     return None if said == wanted else f"{place} is {said}, this is {wanted}"
 
