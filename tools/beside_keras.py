@@ -112,9 +112,10 @@ def compare(folder, *, name, image_size, epochs, pretrained=False, freeze=False)
 
 
 def main(words):
-    rows = compare(words[0], name=_MODEL.value or "Ti_16",
-                   image_size=_IMAGE_SIZE.value or 96,
-                   epochs=max(round(_EPOCHS.value or 5), 1),
+    given = lambda flag, usual: usual if flag.value is None else flag.value
+    rows = compare(words[0], name=given(_MODEL, "Ti_16"),
+                   image_size=given(_IMAGE_SIZE, 96),
+                   epochs=max(round(given(_EPOCHS, 5)), 1),
                    pretrained=_PRETRAINED.value, freeze=_FREEZE.value)
     logging.info("%-12s %11s %9s %8s %9s", "", "parameters", "accuracy",
                  "seconds", "reloaded")

@@ -7,12 +7,12 @@ import http.server
 import json
 import pathlib
 import re
-import threading
 import types
 
 import gin
 import pytest
 
+from tests import local_server
 from tests import toy
 from tests.engine import resume_test
 from tfvit import config
@@ -317,9 +317,8 @@ def test_the_action_of_the_page_posts_and_stops(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(code)
     (tmp_path / "mine.gin").write_text(bindings)
     monkeypatch.syspath_prepend(tmp_path)
-    with http.server.HTTPServer(("localhost", 0), Listener) as server:
+    with local_server.answering(Listener, "localhost") as server:
         server.posted = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         config.parse(["gin/digits.gin", str(tmp_path / "mine.gin")], [
             f"mine.post.url = 'http://localhost:{server.server_port}/'",
             "vit.vit.depth = 1", "vit.vit.width = 8"])
@@ -328,7 +327,6 @@ def test_the_action_of_the_page_posts_and_stops(tmp_path, monkeypatch):
         monkeypatch.setattr(classification.Classification, "run", lambda *_:
                             {"accuracy": next(accuracies)})
         result = trainer.train(exp, str(tmp_path / "run"))
-        server.shutdown()
     assert result == {"test": {"accuracy": 0.98}}
     assert checkpoint.steps(tmp_path / "run") == [250, 500]
     assert [(p["step"], p["test/accuracy"]) for p in server.posted] == [

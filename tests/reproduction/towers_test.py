@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 import tensorflow as tf
-import tensorflow_datasets
 
+from tests.data.datasets import fake_tfds
 from tfvit.models import bert
 from tfvit.models import lit
 from tfvit.models import vit
@@ -69,18 +69,6 @@ def blocks(count):
     return small.repeat(16, axis=1).repeat(16, axis=2).astype(np.uint8)
 
 
-def write(folder, name, examples, **classes):
-    """Plants the test split of a dataset of TFDS, whose classes are numbers."""
-    builder = tensorflow_datasets.builder(name, data_dir=str(folder))
-    builder.data_path.mkdir(parents=True)
-    for feature, count in classes.items():
-        builder.info.features[feature].names = list(map(str, range(count)))
-    writer = tensorflow_datasets.core.SequentialWriter(builder.info, 100)
-    writer.initialize_splits(["test"])
-    writer.add_examples({"test": examples})
-    writer.close_all()
-
-
 def measured(tmp_path, *names):
     """{id: record} of rows of tfvit's own ledger."""
     rows = [row for row in ledger.rows() if row.id in names]
@@ -104,11 +92,11 @@ def test_recall_is_that_of_sorting_the_towers_outputs(model, tmp_path):
                     if number not in numbers][:5]
     numbers = np.array(numbers)
     own = np.arange(5 * COUNT) // 5
-    write(tmp_path, "coco_captions", [
+    fake_tfds.write("coco_captions", tmp_path, {"test": [
         {"image": file, "image/filename": f"{i}.jpg", "image/id": i,
          "captions": [{"id": int(number), "text": str(number)}
                       for number in numbers[own == i]], "objects": []}
-        for i, file in enumerate(files)])
+        for i, file in enumerate(files)]})
     near = z @ every[numbers].T
     found = measured(tmp_path, "lit-b16b_2-coco-img2txt",
                      "lit-b16b_2-coco-txt2img")
@@ -128,10 +116,11 @@ def test_zero_shot_is_the_nearest_name(model, tmp_path):
     pixels = blocks(12)
     seen = (images(model, pixels) @ texts(model, range(NUMBERS)).T).argmax(1)
     labels = np.where(np.arange(12) % 4, seen, (seen + 1) % NUMBERS)  # 9 right.
-    write(tmp_path, "cifar100", [
+    fake_tfds.write("cifar100", tmp_path, {"test": [
         {"id": str(i), "image": image, "label": int(label), "coarse_label": 0}
-        for i, (image, label) in enumerate(zip(pixels, labels))],
-          label=NUMBERS, coarse_label=20)
+        for i, (image, label) in enumerate(zip(pixels, labels))]},
+                    label=list(map(str, range(NUMBERS))),
+                    coarse_label=list(map(str, range(20))))
     record = measured(tmp_path, "lit-b16b_2-cifar100")["lit-b16b_2-cifar100"]
     assert record["measured"] == metrics.accuracy_score(labels, seen) == 0.75
     assert record["examples"] == 12

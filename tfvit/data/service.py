@@ -54,7 +54,8 @@ def addresses(said: str | Sequence[str], knob: str) -> list[str]:
     return found
 
 
-def _refusal(place: str, timeout: float = _ANSWER):
+def _refusal(place: str,
+             timeout: float = _ANSWER) -> str | ConnectionError | None:
     """Why a worker cannot be used, a ConnectionError if it is silent, or None.
     """
     try:

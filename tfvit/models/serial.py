@@ -5,8 +5,9 @@ import functools
 import inspect
 
 import numpy as np
-import tensorflow as tf
 import tf_keras
+
+from tfvit.storage import unconverted
 
 PACKAGE = "tfvit"  # Registered names are tfvit>Dense, ...
 
@@ -41,9 +42,7 @@ def layer(cls):
 
     cls.__init__, cls.get_config = __init__, get_config
     if "call" in vars(cls):
-        # As storage.unconverted, with the arguments that Keras looks for.
-        cls.call = tf.__internal__.decorator.make_decorator(
-            cls.call, tf.autograph.experimental.do_not_convert(cls.call))
+        cls.call = unconverted.unconverted(cls.call)
     # What is loaded is built when its model calls it: else Keras would build it
     # twice, and first outside of the scopes that name its variables.
     cls.get_build_config = lambda self: None

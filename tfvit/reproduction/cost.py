@@ -5,13 +5,13 @@ operations are those of tools/models.json; training costs three forward passes.
 """
 
 import json
-import math
 import os
 import time
 
 import numpy as np
 
 from tfvit.bindings import gin_file
+from tfvit.reproduction import commands
 from tfvit.reproduction import ledger
 from tfvit.tpu import chips
 
@@ -21,7 +21,7 @@ _PEAKS = {"A100": 156, "H100": 495,  # NVIDIA's data sheets, without sparsity.
           **{version: chip.tflops for version, chip in chips.CHIPS.items()
              if version in ("v4", "v5e", "v6e")}}
 _USED = 0.5  # Of their peak.
-_CPU_USED = 0.8  # tools/docs/speed.md: 75 to 91 % of the measured peak.
+_CPU_USED = 0.8  # tools/docs/speed.md: 62 to 91 % of the measured peak.
 _SIDE = 2048
 _ALL = "all of them"
 
@@ -51,7 +51,11 @@ def operations(row, images=None):
     gmacs = _gmacs(row.stem, row.image_size)
     if not (gmacs and row.examples):
         return None
-    return 2e9 * gmacs * min(images or math.inf, row.examples)
+    return 2e9 * gmacs * _images(row, images)
+
+
+def _images(row, asked):
+    return commands.part_of(row, asked) or row.examples
 
 
 def _of_run(row):
@@ -97,7 +101,7 @@ def table(rows, images=None):
         seen.add(again)
         total += work
         count = ("" if row.task == ledger.TRAINING else
-                 f"{min(images or row.examples, row.examples):,}")
+                 f"{_images(row, images):,}")
         yield f"{row.id:{width}}  {count:>12}" + _hours(work, speeds)
     label = f"all but {unknown}" if unknown else _ALL
     yield f"{label:{width}}  {'':>12}" + _hours(total, speeds)

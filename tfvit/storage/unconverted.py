@@ -15,9 +15,11 @@ def unconverted(function):
       function: anything that is called with tensors.
 
     Returns:
-      The same, of which AutoGraph converts nothing if it is of this package.
+      The same, with the same arguments, of which AutoGraph converts nothing if
+      it is of this package.
     """
     of = getattr(function, "func", function)  # Of a functools.partial.
     if not of.__module__.startswith("tfvit."):
         return function
-    return tf.autograph.experimental.do_not_convert(function)
+    return tf.__internal__.decorator.make_decorator(  # Keeps the arguments.
+        function, tf.autograph.experimental.do_not_convert(function))

@@ -48,25 +48,30 @@ def write_cifar10(data_dir, num_train, num_test, num_files=1,
     return written
 
 
+def write(name, data_dir, splits, **class_names):
+    """Writes {split: examples} as a dataset; {feature: class names}."""
+    builder = tensorflow_datasets.builder(name, data_dir=str(data_dir))
+    builder.data_path.mkdir(parents=True)
+    for feature, names in class_names.items():
+        builder.info.features[feature].names = names
+    writer = tensorflow_datasets.core.SequentialWriter(builder.info, 100)
+    writer.initialize_splits(list(splits))
+    writer.add_examples(splits)
+    writer.close_all()
+
+
 def write_coco_captions(data_dir, num_train, num_test):
     """Writes images as coco_captions, of which number i has 5 + i % 3 captions.
 
     Its image is filled with i and its captions are 10 i, 10 i + 1, ...
     """
-    builder = tensorflow_datasets.builder("coco_captions",
-                                          data_dir=str(data_dir))
-    builder.data_path.mkdir(parents=True)
-    writer = tensorflow_datasets.core.SequentialWriter(builder.info, 100)
-    writer.initialize_splits(["train", "test"])
-    for split, count in ("train", num_train), ("test", num_test):
-        writer.add_examples({
-            split: [{
-                "image": np.full([4, 4, 3], i, np.uint8),
-                "image/filename": f"{i}.jpg",
-                "image/id": i,
-                "captions": [{"id": j, "text": str(10 * i + j)}
-                             for j in range(5 + i % 3)],
-                "objects": [],
-            } for i in range(count)]
-        })
-    writer.close_all()
+    write("coco_captions", data_dir, {
+        split: [{
+            "image": np.full([4, 4, 3], i, np.uint8),
+            "image/filename": f"{i}.jpg",
+            "image/id": i,
+            "captions": [{"id": j, "text": str(10 * i + j)}
+                         for j in range(5 + i % 3)],
+            "objects": [],
+        } for i in range(count)]
+        for split, count in (("train", num_train), ("test", num_test))})

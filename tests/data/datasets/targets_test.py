@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets
 
+from tests.data.datasets import fake_tfds
 from tfvit import config
 from tfvit.data.datasets import sources
 from tfvit.data.datasets import targets
@@ -92,24 +93,14 @@ def test_several_labels_of_no_sequence_are_refused(key):
         targets.several(features("kitti"), key=key)
 
 
-def write(name, data_dir, split, examples):
-    """Prepares a TFDS dataset of a few examples."""
-    builder = tensorflow_datasets.builder(name, data_dir=str(data_dir))
-    builder.data_path.mkdir(parents=True)
-    writer = tensorflow_datasets.core.SequentialWriter(builder.info, 100)
-    writer.initialize_splits([split])
-    writer.add_examples({split: examples})
-    writer.close_all()
-
-
 def test_tfds_computes_the_label_of_an_image_of_zeros_and_ones(tmp_path):
     values = {f"value_{k}": 0.0 for k in ("scale", "orientation", "x_position",
                                           "y_position")}
-    write("dsprites", tmp_path, "train", [{
+    fake_tfds.write("dsprites", tmp_path, {"train": [{
         "image": np.full([64, 64, 1], i % 2, np.uint8), "label_shape": 0,
         "label_scale": 0, "label_orientation": 0, "label_x_position": 4 * i,
         "label_y_position": 0, "value_shape": 1.0, **values
-    } for i in range(4)])
+    } for i in range(4)]})
     source = sources.tfds(
         name="dsprites", split="train[:2]+train[3:]", data_dir=str(tmp_path),
         image_op=targets.binary, target=lambda f: targets.grouped(
@@ -124,10 +115,10 @@ def test_tfds_reads_nested_features(tmp_path):
     one = {"color": 0, "material": 0, "shape": 0, "size": 0, "rotation": 0.0,
            "3d_coords": np.zeros(3, np.float32),
            "pixel_coords": np.array([0, 0, 9.2], np.float32)}
-    write("clevr", tmp_path, "train", [{
+    fake_tfds.write("clevr", tmp_path, {"train": [{
         "image": np.zeros([8, 8, 3], np.uint8), "file_name": "x",
         "objects": [one] * count, "question_answer": []
-    } for count in (3, 7)])
+    } for count in (3, 7)]})
     for target, labels in ((targets.clevr_count, [0, 4]),
                            (targets.clevr_distance, [3, 3])):
         source = sources.tfds(name="clevr", split="train",
